@@ -1,0 +1,22 @@
+# Every target sets itself up: .venv from uv.lock, once, and again when the lock changes.
+
+PY := .venv/bin/python
+.PHONY: help setup tools demo serve test check bench soak proto baseline diagram format
+
+help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t 18
+
+demo: setup ; @$(PY) clients/examples/loan_forgiveness/demo.py ## run the loan-forgiveness flow with its workers
+serve: setup ; @$(PY) clients/examples/loan_forgiveness/serve.py ## a development daemon with the demo's workers
+test: tools ; @$(PY) -m pytest ## every test
+check: tools ; @sh deploy/dev/check ## format, lint, types, layers, proto, then every test
+bench: setup ; @$(PY) -m tests.bench ## benchmarks, one JSON line per figure
+soak: setup ; @$(PY) -m tests.soak ## long runs with faults
+format: setup ; @.venv/bin/ruff format . && .venv/bin/ruff check --fix . ## format the code and mend what lint can mend
+proto: setup ; @sh deploy/dev/proto ## generate clients/hmsact/v1 from proto/
+baseline: setup ; @.venv/bin/buf build proto -o proto/baseline.binpb ## at a release: the API that later changes must not break
+diagram: setup ; @$(PY) -m hmsactd.core.diagram ## the state diagram, drawn from the transition table
+setup: .venv/ready ; @: ## only the virtual environment
+tools: setup .venv/tools/promtool ; @: ## what the tests need besides Python packages
+
+.venv/ready: uv.lock pyproject.toml clients/pyproject.toml deploy/dev/setup ; @sh deploy/dev/setup
+.venv/tools/promtool: | .venv/ready ; @sh deploy/dev/promtool

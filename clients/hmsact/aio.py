@@ -1,0 +1,417 @@
+"""The client for coroutines, on grpc.aio: the twin of hmsact.client, where arguments and errors are described."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from hmsact import flow
+from hmsact.connect import TIMEOUT, Target, Tls, target
+from hmsact.duration import Duration
+from hmsact.errors import HmsactError
+from hmsact.event import Event, Reader
+from hmsact.inbox import Pending, Shown, pending_of
+from hmsact.operation import AsyncOperation, OperationFacts
+from hmsact.principal import Identity, identity_of
+from hmsact.recorded import Recorded, recorded_of
+from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests, filter_of
+from hmsact.status import error_of
+from hmsact.system import SystemInfo, system_info_of
+from hmsact.timeline import Line, lines_of
+from hmsact.v1 import (
+    checkpoint_pb2_grpc,
+    operation_pb2_grpc,
+    system_pb2,
+    system_pb2_grpc,
+    timeline_pb2_grpc,
+)
+from hmsact.wait import Waiting
+from hmsact.watch import Watch
+
+Response = TypeVar("Response")
+
+
+class AsyncOrchestrator:
+    """Starts operations, watches them and steers them, from coroutines; see Orchestrator.
+
+    Its methods are those of Orchestrator, as coroutines and asynchronous iterators. It connects inside the loop in
+    which it is first used and belongs to that loop.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        self._requests = Requests(self._target.namespace)
+        self._connected: _Stubs | None = None
+
+    @property
+    def address(self) -> str:
+        """The address of the daemon."""
+        return self._target.address
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it works in."""
+        return self._target.namespace
+
+    async def close(self) -> None:
+        """Closes the connection. Streams that are still read end with Unavailable."""
+        if self._connected is not None:
+            await self._connected.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncOrchestrator {self.address}, namespace {self.namespace}>"
+
+    # -- operations ----------------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        *,
+        name: str | None = None,
+        steps: Sequence[flow.Item] | Mapping[str, Any],
+        input: object = None,  # noqa: A002 - the word of the contract
+        key: str | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> AsyncOperation:
+        """Starts an operation; it has been recorded when this returns."""
+        request = self._requests.start(
+            name, steps, input, key, key_policy, labels, request_id, reason, requested_by, sla
+        )
+        answer = await self._call(self._stubs.operations.StartOperation, request)
+        operation = AsyncOperation(self._requests.started(request, answer), self, is_whole=False)
+        # The open operation that has the key may be of another name.
+        return await operation.refresh() if key_policy == "return_open" else operation
+
+    async def get(self, operation: str | OperationFacts) -> AsyncOperation:
+        """Fetches an operation by its id, or by any part of the id that no other has."""
+        answer = await self._call(self._stubs.operations.GetOperation, self._requests.get(operation))
+        return AsyncOperation(answer.operation, self, is_whole=True)
+
+    async def wait(
+        self,
+        operation: str | OperationFacts,
+        timeout: Duration | float | None = None,  # noqa: ASYNC109 - as the blocking twin has it
+    ) -> AsyncOperation:
+        """Waits until an operation is final, or until the time is up, and returns it; see Operation.wait."""
+        waiting = Waiting(timeout)
+        while True:
+            span_s = waiting.span_s()
+            try:
+                answer = await self._call(
+                    self._stubs.operations.WaitOperation,
+                    self._requests.wait(operation, span_s),
+                    timeout_s=span_s + self._target.timeout_s,
+                )
+            except HmsactError as error:
+                await asyncio.sleep(waiting.lost_s(error))
+                continue
+            waiting.regained()
+            reached = AsyncOperation(answer.operation, self, is_whole=True)
+            if reached.is_final or waiting.is_over():
+                return reached
+
+    async def operations(
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        started_by: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[AsyncOperation]:
+        """Operations for which everything that is said holds, the newest first, page by page."""
+        chosen = filter_of(state, name, key, labels, started_by)
+        token, left = "", limit
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+            page = await self._call(self._stubs.operations.ListOperations, self._requests.list(chosen, size, token))
+            for summary in page.operations:
+                yield AsyncOperation(summary, self, is_whole=False)
+            token = page.next_page_token
+            if not token:
+                return
+            left = None if left is None else left - len(page.operations)
+
+    async def count(
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        started_by: str | None = None,
+    ) -> int:
+        """How many operations `operations` would return."""
+        request = self._requests.count(filter_of(state, name, key, labels, started_by))
+        return (await self._call(self._stubs.operations.CountOperations, request)).count
+
+    async def pause(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        clock: Clock | None = None,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Freezes an operation at its current step. With clock="stop" its own SLA stops, too; that needs a reason."""
+        request = self._requests.pause(operation, reason, clock, expected_revision, request_id)
+        return await self._change(self._stubs.operations.PauseOperation, request)
+
+    async def resume(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Lets a paused operation go on."""
+        request = self._requests.resume(operation, reason, expected_revision, request_id)
+        return await self._change(self._stubs.operations.ResumeOperation, request)
+
+    async def cancel(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Ends an operation; no further work is done."""
+        request = self._requests.cancel(operation, reason, expected_revision, request_id)
+        return await self._change(self._stubs.operations.CancelOperation, request)
+
+    async def retry(
+        self,
+        operation: str | OperationFacts,
+        step: str,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Gives a stalled step fresh retries."""
+        request = self._requests.retry(operation, step, reason, expected_revision, request_id)
+        return await self._change(self._stubs.operations.RetryStep, request)
+
+    async def skip(
+        self,
+        operation: str | OperationFacts,
+        step: str,
+        reason: str,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Leaves a stalled step out, for a reason; later steps read null for its output."""
+        request = self._requests.skip(operation, step, reason, expected_revision, request_id)
+        return await self._change(self._stubs.operations.SkipStep, request)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    async def inbox(self, role: str | None = None, *, limit: int = 1000) -> list[Pending]:
+        """Decisions that wait for somebody, the longest waiting first: of a role, or of every role that you have."""
+        pending: list[Pending] = []
+        token = ""
+        while len(pending) < limit:
+            size = min(limit - len(pending), PAGE_SIZE)
+            page = await self._call(self._stubs.checkpoints.ListCheckpoints, self._requests.inbox(role, size, token))
+            pending += map(pending_of, page.checkpoints)
+            token = page.next_page_token
+            if not token:
+                break
+        return pending
+
+    async def shown(self, operation: str | OperationFacts, checkpoint: str | None = None) -> Shown:
+        """What is shown to whoever decides a checkpoint; without a name, the pending one."""
+        request = self._requests.shown(operation, checkpoint)
+        return Shown(await self._call(self._stubs.checkpoints.GetCheckpoint, request))
+
+    async def approve(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None = None,
+        seen: str | Shown | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Approves a pending checkpoint."""
+        request = self._requests.approve(operation, checkpoint, comment, seen, request_id)
+        return await self._change(self._stubs.checkpoints.ApproveCheckpoint, request)
+
+    async def reject(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None = None,
+        seen: str | Shown | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Rejects a pending checkpoint, which ends the operation; arguments and errors as of `approve`."""
+        request = self._requests.reject(operation, checkpoint, comment, seen, request_id)
+        return await self._change(self._stubs.checkpoints.RejectCheckpoint, request)
+
+    async def claim(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Takes a pending decision on, so that others see it."""
+        request = self._requests.claim(operation, checkpoint, reason, request_id)
+        return await self._change(self._stubs.checkpoints.ClaimCheckpoint, request)
+
+    async def release(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Gives a claim of your own back."""
+        request = self._requests.release(operation, checkpoint, reason, request_id)
+        return await self._change(self._stubs.checkpoints.ReleaseCheckpoint, request)
+
+    async def assign(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        assignee: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Assigns a pending decision to a person, "issuer:subject", who must hold the role."""
+        request = self._requests.assign(operation, checkpoint, assignee, reason, request_id)
+        return await self._change(self._stubs.checkpoints.AssignCheckpoint, request)
+
+    # -- timelines -----------------------------------------------------------------------------------------------------
+
+    async def events(
+        self,
+        operation: str | OperationFacts,
+        after: str | Event | None = None,
+        all: bool = False,  # noqa: A002 - the word of the contract
+        *,
+        follow: bool = True,
+        records: bool = False,
+    ) -> AsyncIterator[Event]:
+        """The events of an operation: its history first, then live, until it is final."""
+        reader = await self._reader(operation)
+        watch = Watch(reader, self._requests, after=after, everything=all, follow=follow, records=records)
+        while True:
+            stream = self._stubs.timelines.WatchOperation(watch.request(), metadata=self._target.metadata)
+            try:
+                async for frame in stream:
+                    event = watch.take(frame)
+                    if event is not None:
+                        yield event
+            except grpc.RpcError as failure:
+                delay_s = watch.patience.lost_s(error_of(failure, self.address))
+            else:
+                return
+            finally:
+                stream.cancel()
+            await asyncio.sleep(delay_s)
+
+    async def timeline(
+        self,
+        operation: str | OperationFacts,
+        all: bool = False,  # noqa: A002 - the word of the contract
+    ) -> list[Line]:
+        """What has happened to an operation so far, as lines to be read: `line.pretty()`."""
+        reader = await self._reader(operation)
+        events: list[Event] = []
+        token = ""
+        while True:
+            page = await self._call(self._stubs.timelines.ListEvents, self._requests.events(reader.operation.id, token))
+            events += map(reader.read, page.events)
+            token = page.next_page_token
+            if not token:
+                return lines_of(events, is_final=reader.is_final, everything=all)
+
+    async def export(self, operation: str | OperationFacts) -> bytes:
+        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads."""
+        stream = self._stubs.timelines.ExportOperation(self._requests.export(operation), metadata=self._target.metadata)
+        try:
+            return b"".join([part.part async for part in stream])
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from failure
+
+    # -- the daemon ----------------------------------------------------------------------------------------------------
+
+    async def whoami(self) -> Identity:
+        """Who you are to the daemon, and what you may do."""
+        return identity_of(await self._call(self._stubs.system.Whoami, system_pb2.WhoamiRequest()))
+
+    async def info(self) -> SystemInfo:
+        """What the daemon is: its version, its log and the key that seals it, its bounds."""
+        return system_info_of(await self._call(self._stubs.system.GetSystemInfo, system_pb2.GetSystemInfoRequest()))
+
+    @property
+    def _stubs(self) -> _Stubs:
+        # Not in the constructor: a channel of grpc.aio belongs to the loop that runs when it is made.
+        if self._connected is None:
+            self._connected = _Stubs(self._target)
+        return self._connected
+
+    async def _reader(self, operation: str | OperationFacts) -> Reader:
+        return Reader((await self._call(self._stubs.operations.GetOperation, self._requests.get(operation))).operation)
+
+    async def _change(self, method: Callable[..., Awaitable[Any]], request: Message) -> Recorded:
+        return recorded_of((await self._call(method, request)).recorded)
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Response]], request: Message, *, timeout_s: float | None = None
+    ) -> Response:
+        try:
+            return await method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from failure
+
+
+class _Stubs:
+    """A channel, and the services behind it."""
+
+    def __init__(self, target: Target) -> None:
+        if target.credentials is None:
+            self.channel = aio.insecure_channel(target.address, target.options)
+        else:
+            self.channel = aio.secure_channel(target.address, target.credentials, target.options)
+        self.operations = operation_pb2_grpc.OperationServiceStub(self.channel)
+        self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self.channel)
+        self.timelines = timeline_pb2_grpc.TimelineServiceStub(self.channel)
+        self.system = system_pb2_grpc.SystemServiceStub(self.channel)

@@ -1,0 +1,433 @@
+"""The blocking client, on gRPC's synchronous stack. What is asked and how answers read is in other files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from hmsact import flow
+from hmsact.connect import TIMEOUT, Tls, target
+from hmsact.duration import Duration
+from hmsact.errors import HmsactError
+from hmsact.event import Event, Reader
+from hmsact.inbox import Pending, Shown, pending_of
+from hmsact.operation import Operation, OperationFacts
+from hmsact.principal import Identity, identity_of
+from hmsact.recorded import Recorded, recorded_of
+from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests, filter_of
+from hmsact.status import error_of
+from hmsact.system import SystemInfo, system_info_of
+from hmsact.timeline import Line, lines_of
+from hmsact.v1 import (
+    checkpoint_pb2_grpc,
+    operation_pb2_grpc,
+    system_pb2,
+    system_pb2_grpc,
+    timeline_pb2_grpc,
+)
+from hmsact.wait import Waiting
+from hmsact.watch import Watch
+
+Response = TypeVar("Response")
+
+
+class Orchestrator:
+    """Starts operations, watches them and steers them.
+
+    `address` is the daemon's HOST:PORT (else HMSACT_ADDRESS, else 127.0.0.1:7400), `token` says who is calling (else
+    HMSACT_TOKEN), `tls` how the connection is encrypted (None: everywhere but on this machine; True, False, the path of
+    a PEM file of authorities, or gRPC's channel credentials; HMSACT_CA names such a file), `namespace` where to work
+    (else HMSACT_NAMESPACE, else "default"), and `timeout` bounds one call.
+
+    It connects when it is first used, may be used from several threads, and repeats a call that does not reach the
+    daemon; calls that change something carry a request id, so that a repeat is never a second time. Lengths of time are
+    texts ("500ms", "2m", "1h30m"), timedeltas or, for timeouts, numbers of seconds. Wherever an operation is asked
+    for, its id will do. Errors are those of hmsact.errors: Unavailable, Unauthenticated, Refused and DeadlineExceeded
+    from any call, others where they are named.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        if self._target.credentials is None:
+            self._channel = grpc.insecure_channel(self._target.address, self._target.options)
+        else:
+            self._channel = grpc.secure_channel(self._target.address, self._target.credentials, self._target.options)
+        self._operations = operation_pb2_grpc.OperationServiceStub(self._channel)
+        self._checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self._channel)
+        self._timelines = timeline_pb2_grpc.TimelineServiceStub(self._channel)
+        self._system = system_pb2_grpc.SystemServiceStub(self._channel)
+        self._requests = Requests(self._target.namespace)
+
+    @property
+    def address(self) -> str:
+        """The address of the daemon."""
+        return self._target.address
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it works in."""
+        return self._target.namespace
+
+    def close(self) -> None:
+        """Closes the connection. Streams that are still read end with Unavailable."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Orchestrator {self.address}, namespace {self.namespace}>"
+
+    # -- operations ----------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        *,
+        name: str | None = None,
+        steps: Sequence[flow.Item] | Mapping[str, Any],
+        input: object = None,  # noqa: A002 - the word of the contract
+        key: str | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> Operation:
+        """Starts an operation; it has been recorded when this returns.
+
+        `name` names the flow and `steps` is a list of Step and Checkpoint, or a whole definition as a mapping (then its
+        name will do). `input` is any value that JSON has. `key` is a business key such as a case number, `key_policy`
+        what to do when it is taken; `labels` are to find it by. `request_id` makes a start of your own safe to repeat
+        (one is made up otherwise). `requested_by` says for whom it is, as you assert it; `sla` bounds the whole.
+
+        Raises InvalidArgument with every fault of the definition, each with its JSON pointer, and AlreadyExists when
+        the key is taken.
+        """
+        request = self._requests.start(
+            name, steps, input, key, key_policy, labels, request_id, reason, requested_by, sla
+        )
+        answer = self._call(self._operations.StartOperation, request)
+        operation = Operation(self._requests.started(request, answer), self, is_whole=False)
+        # The open operation that has the key may be of another name.
+        return operation.refresh() if key_policy == "return_open" else operation
+
+    def get(self, operation: str | OperationFacts) -> Operation:
+        """Fetches an operation by its id, or by any part of the id that no other has. Raises NotFound."""
+        answer = self._call(self._operations.GetOperation, self._requests.get(operation))
+        return Operation(answer.operation, self, is_whole=True)
+
+    def wait(self, operation: str | OperationFacts, timeout: Duration | float | None = None) -> Operation:
+        """Waits until an operation is final, or until the time is up, and returns it; see Operation.wait."""
+        waiting = Waiting(timeout)
+        while True:
+            span_s = waiting.span_s()
+            try:
+                answer = self._call(
+                    self._operations.WaitOperation,
+                    self._requests.wait(operation, span_s),
+                    timeout_s=span_s + self._target.timeout_s,
+                )
+            except HmsactError as error:
+                time.sleep(waiting.lost_s(error))
+                continue
+            waiting.regained()
+            reached = Operation(answer.operation, self, is_whole=True)
+            if reached.is_final or waiting.is_over():
+                return reached
+
+    def operations(
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        started_by: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Operation]:
+        """Operations for which everything that is said holds, the newest first, fetched page by page as they are read.
+
+        `state` is a word such as "stalled", `started_by` an "issuer:subject", `limit` the most to return.
+        """
+        chosen = filter_of(state, name, key, labels, started_by)
+        token, left = "", limit
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+            page = self._call(self._operations.ListOperations, self._requests.list(chosen, size, token))
+            for summary in page.operations:
+                yield Operation(summary, self, is_whole=False)
+            token = page.next_page_token
+            if not token:
+                return
+            left = None if left is None else left - len(page.operations)
+
+    def count(
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        started_by: str | None = None,
+    ) -> int:
+        """How many operations `operations` would return."""
+        request = self._requests.count(filter_of(state, name, key, labels, started_by))
+        return self._call(self._operations.CountOperations, request).count
+
+    def pause(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        clock: Clock | None = None,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Freezes an operation at its current step. With clock="stop" its own SLA stops, too; that needs a reason.
+
+        `expected_revision` is that of the flow you have seen; 0 is any. Raises PreconditionFailed, Aborted.
+        """
+        request = self._requests.pause(operation, reason, clock, expected_revision, request_id)
+        return self._change(self._operations.PauseOperation, request)
+
+    def resume(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Lets a paused operation go on. Raises PreconditionFailed, Aborted."""
+        request = self._requests.resume(operation, reason, expected_revision, request_id)
+        return self._change(self._operations.ResumeOperation, request)
+
+    def cancel(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Ends an operation; no further work is done. Raises PreconditionFailed, Aborted."""
+        request = self._requests.cancel(operation, reason, expected_revision, request_id)
+        return self._change(self._operations.CancelOperation, request)
+
+    def retry(
+        self,
+        operation: str | OperationFacts,
+        step: str,
+        reason: str | None = None,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Gives a stalled step fresh retries. Raises PreconditionFailed if it is not stalled."""
+        request = self._requests.retry(operation, step, reason, expected_revision, request_id)
+        return self._change(self._operations.RetryStep, request)
+
+    def skip(
+        self,
+        operation: str | OperationFacts,
+        step: str,
+        reason: str,
+        *,
+        expected_revision: int = 0,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Leaves a stalled step out, for a reason; later steps read null for its output.
+
+        Raises PreconditionFailed if it is not stalled, Refused for whoever started the operation.
+        """
+        request = self._requests.skip(operation, step, reason, expected_revision, request_id)
+        return self._change(self._operations.SkipStep, request)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def inbox(self, role: str | None = None, *, limit: int = 1000) -> list[Pending]:
+        """Decisions that wait for somebody, the longest waiting first: of a role, or of every role that you have."""
+        pending: list[Pending] = []
+        token = ""
+        while len(pending) < limit:
+            size = min(limit - len(pending), PAGE_SIZE)
+            page = self._call(self._checkpoints.ListCheckpoints, self._requests.inbox(role, size, token))
+            pending += map(pending_of, page.checkpoints)
+            token = page.next_page_token
+            if not token:
+                break
+        return pending
+
+    def shown(self, operation: str | OperationFacts, checkpoint: str | None = None) -> Shown:
+        """What is shown to whoever decides a checkpoint; without a name, the pending one. Raises NotFound."""
+        return Shown(self._call(self._checkpoints.GetCheckpoint, self._requests.shown(operation, checkpoint)))
+
+    def approve(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None = None,
+        seen: str | Shown | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Approves a pending checkpoint.
+
+        `seen` is what you were shown (from `shown`), or its digest in hex; without it the decision is recorded as
+        unseen. Raises Refused if you may not decide, PreconditionFailed if it is not pending or has changed since.
+        """
+        request = self._requests.approve(operation, checkpoint, comment, seen, request_id)
+        return self._change(self._checkpoints.ApproveCheckpoint, request)
+
+    def reject(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None = None,
+        seen: str | Shown | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Rejects a pending checkpoint, which ends the operation; arguments and errors as of `approve`."""
+        request = self._requests.reject(operation, checkpoint, comment, seen, request_id)
+        return self._change(self._checkpoints.RejectCheckpoint, request)
+
+    def claim(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Takes a pending decision on, so that others see it. Raises Refused, PreconditionFailed."""
+        request = self._requests.claim(operation, checkpoint, reason, request_id)
+        return self._change(self._checkpoints.ClaimCheckpoint, request)
+
+    def release(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Gives a claim of your own back. Raises PreconditionFailed."""
+        request = self._requests.release(operation, checkpoint, reason, request_id)
+        return self._change(self._checkpoints.ReleaseCheckpoint, request)
+
+    def assign(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        assignee: str,
+        reason: str | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Assigns a pending decision to a person, "issuer:subject", who must hold the role."""
+        request = self._requests.assign(operation, checkpoint, assignee, reason, request_id)
+        return self._change(self._checkpoints.AssignCheckpoint, request)
+
+    # -- timelines -----------------------------------------------------------------------------------------------------
+
+    def events(
+        self,
+        operation: str | OperationFacts,
+        after: str | Event | None = None,
+        all: bool = False,  # noqa: A002 - the word of the contract
+        *,
+        follow: bool = True,
+        records: bool = False,
+    ) -> Iterator[Event]:
+        """The events of an operation: its history first, then live, until it is final.
+
+        Without `all` these are the narrated kinds. `after` is an event, or its cursor: only what follows it. With
+        follow=False it ends after what is recorded now; with `records` each event has its record as it stands on disk.
+        When the daemon is away for a while, this waits and goes on where it was: nothing is missed or told twice.
+        Raises NotFound, and Unavailable if the daemon stays away.
+        """
+        reader = self._reader(operation)
+        watch = Watch(reader, self._requests, after=after, everything=all, follow=follow, records=records)
+        while True:
+            stream = self._timelines.WatchOperation(watch.request(), metadata=self._target.metadata)
+            try:
+                for frame in stream:
+                    event = watch.take(frame)
+                    if event is not None:
+                        yield event
+            except grpc.RpcError as failure:
+                delay_s = watch.patience.lost_s(error_of(failure, self.address))
+            else:
+                return
+            finally:
+                stream.cancel()
+            time.sleep(delay_s)
+
+    def timeline(
+        self,
+        operation: str | OperationFacts,
+        all: bool = False,  # noqa: A002 - the word of the contract
+    ) -> list[Line]:
+        """What has happened to an operation so far, as lines to be read: `line.pretty()`. Raises NotFound.
+
+        Without `all` these are the narrated kinds.
+        """
+        reader = self._reader(operation)
+        events: list[Event] = []
+        token = ""
+        while True:
+            page = self._call(self._timelines.ListEvents, self._requests.events(reader.operation.id, token))
+            events += map(reader.read, page.events)
+            token = page.next_page_token
+            if not token:
+                return lines_of(events, is_final=reader.is_final, everything=all)
+
+    def export(self, operation: str | OperationFacts) -> bytes:
+        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound."""
+        stream = self._timelines.ExportOperation(self._requests.export(operation), metadata=self._target.metadata)
+        try:
+            return b"".join(part.part for part in stream)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from failure
+
+    # -- the daemon ----------------------------------------------------------------------------------------------------
+
+    def whoami(self) -> Identity:
+        """Who you are to the daemon, and what you may do."""
+        return identity_of(self._call(self._system.Whoami, system_pb2.WhoamiRequest()))
+
+    def info(self) -> SystemInfo:
+        """What the daemon is: its version, its log and the key that seals it, its bounds."""
+        return system_info_of(self._call(self._system.GetSystemInfo, system_pb2.GetSystemInfoRequest()))
+
+    def _reader(self, operation: str | OperationFacts) -> Reader:
+        return Reader(self._call(self._operations.GetOperation, self._requests.get(operation)).operation)
+
+    def _change(self, method: Callable[..., Any], request: Message) -> Recorded:
+        return recorded_of(self._call(method, request).recorded)
+
+    def _call(self, method: Callable[..., Response], request: Message, *, timeout_s: float | None = None) -> Response:
+        try:
+            return method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from failure

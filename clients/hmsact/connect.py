@@ -1,0 +1,148 @@
+"""How a daemon is reached: its address, who is calling, encryption, namespace and patience. Makes no connection."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+import hmsact
+from hmsact.duration import Duration, seconds
+from hmsact.errors import InvalidArgument, Violation
+
+ADDRESS: Final = "127.0.0.1:7400"
+TIMEOUT: Final = "20s"
+
+Tls = bool | str | Path | grpc.ChannelCredentials | None
+"""None: TLS everywhere but on this machine. True: TLS with the system's authorities. False: none, not even to another
+machine. A path: TLS with the authorities in that PEM file. Or credentials of gRPC."""
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A daemon, and how to speak with it. `credentials` is None for plain text."""
+
+    address: str
+    namespace: str
+    timeout_s: float
+    token: str | None = field(repr=False)
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call carries to say who is calling."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
+    @property
+    def options(self) -> tuple[tuple[str, str | int], ...]:
+        """Options of a channel to it, for both stacks of gRPC."""
+        return (
+            ("grpc.primary_user_agent", f"hmsact/{hmsact.__version__}"),
+            # While a call is open, a connection that has died without a word is noticed within 40 s.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 0),
+            # The defaults wait up to two minutes before they try again; a daemon restarts in a second or two.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 1000),
+            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            # A request is kept while it may have to be sent again; one with its definition and input is beyond 256 KiB.
+            ("grpc.per_rpc_retry_buffer_size", 4 * 1024 * 1024),
+            ("grpc.service_config", _SERVICE_CONFIG),
+            # gRPC would send even calls to this machine through a proxy named in the environment.
+            ("grpc.enable_http_proxy", 0 if _is_local(self.address) else 1),
+        )
+
+
+def target(
+    address: str | None = None,
+    *,
+    token: str | None = None,
+    tls: Tls = None,
+    namespace: str | None = None,
+    timeout: Duration | float = TIMEOUT,
+    environment: Mapping[str, str] = os.environ,
+) -> Target:
+    """Fills what is left out from HMSACT_ADDRESS, HMSACT_TOKEN, HMSACT_CA and HMSACT_NAMESPACE, then from defaults.
+
+    Raises InvalidArgument for a token that no header can carry, one that would cross a network in plain text, and a
+    file of authorities that cannot be read.
+    """
+    address = address or environment.get("HMSACT_ADDRESS") or ADDRESS
+    token = token or environment.get("HMSACT_TOKEN") or None
+    if tls is None:
+        tls = environment.get("HMSACT_CA") or None
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise InvalidArgument("the token has characters that no header can carry", reason="BAD_TOKEN")
+    credentials = _credentials(address, tls)
+    if token is not None and credentials is None and tls is not False and not _is_local(address):
+        raise InvalidArgument(f"the token would cross the network to {address} in plain text", reason="BAD_TOKEN")
+    return Target(
+        address=address,
+        namespace=namespace or environment.get("HMSACT_NAMESPACE") or "default",
+        timeout_s=seconds(timeout),
+        token=token,
+        credentials=credentials,
+    )
+
+
+def _credentials(address: str, tls: Tls) -> grpc.ChannelCredentials | None:
+    if tls is None:
+        return None if _is_local(address) else grpc.ssl_channel_credentials()
+    if tls is False:
+        return None
+    if tls is True:
+        return grpc.ssl_channel_credentials()
+    if isinstance(tls, str | Path):
+        try:
+            return grpc.ssl_channel_credentials(Path(tls).read_bytes())
+        except OSError as error:
+            raise InvalidArgument(
+                "the file of authorities cannot be read", violations=(Violation(str(tls), str(error.strerror)),)
+            ) from error
+    return tls
+
+
+def _is_local(address: str) -> bool:
+    """True if nothing but this machine sees what is sent there."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# Every unary call may be repeated: it reads, or it carries a request id. Streams are repeated until their first
+# message; after that the reader resumes by itself. The stream of a worker resumes by its session.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": f"hmsact.v1.{service}"}
+                    for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "backoffMultiplier": 3,
+                    "maxBackoff": "2s",
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)

@@ -1,0 +1,329 @@
+"""Requests, built once for both clients. Every one that changes something carries a request id."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from google.protobuf.duration_pb2 import Duration as DurationMessage
+
+from hmsact import flow, json_text
+from hmsact.duration import Duration, milliseconds
+from hmsact.inbox import Shown, digest_of
+from hmsact.operation import OperationFacts, id_of
+from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
+
+KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
+"""What becomes of a start whose business key another operation has: refuse while one with the key is open (the
+default), refuse if any has it, return the open one, or start anew."""
+
+Clock = Literal["run", "stop"]
+"""What the clock of an operation does while it is paused."""
+
+PAGE_SIZE = 200
+
+_KEY_POLICIES: dict[str, operation_pb2.KeyPolicy.ValueType] = {
+    "reject_open": operation_pb2.KEY_POLICY_REJECT_OPEN,
+    "reject_any": operation_pb2.KEY_POLICY_REJECT_ANY,
+    "return_open": operation_pb2.KEY_POLICY_RETURN_OPEN,
+    "allow": operation_pb2.KEY_POLICY_ALLOW,
+}
+_CLOCKS: dict[str, operation_pb2.PauseClock.ValueType] = {
+    "run": operation_pb2.PAUSE_CLOCK_RUN,
+    "stop": operation_pb2.PAUSE_CLOCK_STOP,
+}
+
+
+class Requests:
+    """Builds the requests of one client, in its namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    # -- operations
+
+    def start(
+        self,
+        name: str | None,
+        steps: Sequence[flow.Item] | Mapping[str, Any],
+        input: object,  # noqa: A002 - the word of the contract
+        key: str | None,
+        key_policy: KeyPolicy | None,
+        labels: Mapping[str, str] | None,
+        request_id: str | None,
+        reason: str | None,
+        requested_by: str | None,
+        sla: Duration | None,
+    ) -> operation_pb2.StartOperationRequest:
+        """Asks for an operation to be started."""
+        definition = flow.definition(name, steps, sla)
+        return operation_pb2.StartOperationRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            definition=json_text.write(definition),
+            input=b"" if input is None else json_text.write(input, "/input"),
+            key=key or "",
+            key_policy=_KEY_POLICIES[key_policy] if key_policy else operation_pb2.KEY_POLICY_UNSPECIFIED,
+            labels=labels,
+            requested_by=requested_by or "",
+        )
+
+    def started(
+        self, asked: operation_pb2.StartOperationRequest, answer: operation_pb2.StartOperationResponse
+    ) -> operation_pb2.Operation:
+        """As much of the operation as a start and its answer tell."""
+        return operation_pb2.Operation(
+            namespace=asked.namespace,
+            id=answer.operation_id,
+            name=json.loads(asked.definition)["name"],
+            state=answer.recorded.state,
+            revision=answer.recorded.revision,
+            sequence=answer.recorded.sequence,
+            key=asked.key,
+            labels=asked.labels,
+        )
+
+    def get(self, operation: str | OperationFacts) -> operation_pb2.GetOperationRequest:
+        """Asks for one operation."""
+        return operation_pb2.GetOperationRequest(namespace=self._namespace, operation_id=id_of(operation))
+
+    def wait(self, operation: str | OperationFacts, timeout_s: float) -> operation_pb2.WaitOperationRequest:
+        """Asks to wait for one operation."""
+        timeout = DurationMessage()
+        timeout.FromTimedelta(timedelta(seconds=timeout_s))
+        return operation_pb2.WaitOperationRequest(
+            namespace=self._namespace, operation_id=id_of(operation), timeout=timeout
+        )
+
+    def list(self, filter: str, page_size: int, page_token: str) -> operation_pb2.ListOperationsRequest:  # noqa: A002
+        """Asks for a page of operations."""
+        return operation_pb2.ListOperationsRequest(
+            namespace=self._namespace, filter=filter, page_size=page_size, page_token=page_token
+        )
+
+    def count(self, filter: str) -> operation_pb2.CountOperationsRequest:  # noqa: A002
+        """Asks how many operations there are."""
+        return operation_pb2.CountOperationsRequest(namespace=self._namespace, filter=filter)
+
+    def pause(
+        self,
+        operation: str | OperationFacts,
+        reason: str | None,
+        clock: Clock | None,
+        expected_revision: int,
+        request_id: str | None,
+    ) -> operation_pb2.PauseOperationRequest:
+        """Asks to pause an operation."""
+        return operation_pb2.PauseOperationRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            expected_revision=expected_revision,
+            clock=_CLOCKS[clock] if clock else operation_pb2.PAUSE_CLOCK_UNSPECIFIED,
+        )
+
+    def resume(
+        self, operation: str | OperationFacts, reason: str | None, expected_revision: int, request_id: str | None
+    ) -> operation_pb2.ResumeOperationRequest:
+        """Asks to resume an operation."""
+        return operation_pb2.ResumeOperationRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            expected_revision=expected_revision,
+        )
+
+    def cancel(
+        self, operation: str | OperationFacts, reason: str | None, expected_revision: int, request_id: str | None
+    ) -> operation_pb2.CancelOperationRequest:
+        """Asks to cancel an operation."""
+        return operation_pb2.CancelOperationRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            expected_revision=expected_revision,
+        )
+
+    def retry(
+        self,
+        operation: str | OperationFacts,
+        step: str,
+        reason: str | None,
+        expected_revision: int,
+        request_id: str | None,
+    ) -> operation_pb2.RetryStepRequest:
+        """Asks to give a stalled step fresh retries."""
+        return operation_pb2.RetryStepRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            step=step,
+            expected_revision=expected_revision,
+        )
+
+    def skip(
+        self, operation: str | OperationFacts, step: str, reason: str, expected_revision: int, request_id: str | None
+    ) -> operation_pb2.SkipStepRequest:
+        """Asks to leave a stalled step out."""
+        return operation_pb2.SkipStepRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason,
+            operation_id=id_of(operation),
+            step=step,
+            expected_revision=expected_revision,
+        )
+
+    # -- checkpoints
+
+    def shown(self, operation: str | OperationFacts, checkpoint: str | None) -> checkpoint_pb2.GetCheckpointRequest:
+        """Asks for what is shown to whoever decides."""
+        return checkpoint_pb2.GetCheckpointRequest(
+            namespace=self._namespace, operation_id=id_of(operation), checkpoint=checkpoint or ""
+        )
+
+    def inbox(self, role: str | None, page_size: int, page_token: str) -> checkpoint_pb2.ListCheckpointsRequest:
+        """Asks for a page of pending decisions."""
+        return checkpoint_pb2.ListCheckpointsRequest(
+            namespace=self._namespace, page_size=page_size, page_token=page_token, role=role or ""
+        )
+
+    def approve(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None,
+        seen: str | Shown | None,
+        request_id: str | None,
+    ) -> checkpoint_pb2.ApproveCheckpointRequest:
+        """Asks to approve a checkpoint."""
+        return checkpoint_pb2.ApproveCheckpointRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            operation_id=id_of(operation),
+            checkpoint=checkpoint,
+            comment=comment or "",
+            seen=digest_of(seen),
+        )
+
+    def reject(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        comment: str | None,
+        seen: str | Shown | None,
+        request_id: str | None,
+    ) -> checkpoint_pb2.RejectCheckpointRequest:
+        """Asks to reject a checkpoint."""
+        return checkpoint_pb2.RejectCheckpointRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            operation_id=id_of(operation),
+            checkpoint=checkpoint,
+            comment=comment or "",
+            seen=digest_of(seen),
+        )
+
+    def claim(
+        self, operation: str | OperationFacts, checkpoint: str, reason: str | None, request_id: str | None
+    ) -> checkpoint_pb2.ClaimCheckpointRequest:
+        """Asks to take a decision on."""
+        return checkpoint_pb2.ClaimCheckpointRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            checkpoint=checkpoint,
+        )
+
+    def release(
+        self, operation: str | OperationFacts, checkpoint: str, reason: str | None, request_id: str | None
+    ) -> checkpoint_pb2.ReleaseCheckpointRequest:
+        """Asks to give a claim back."""
+        return checkpoint_pb2.ReleaseCheckpointRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            checkpoint=checkpoint,
+        )
+
+    def assign(
+        self,
+        operation: str | OperationFacts,
+        checkpoint: str,
+        assignee: str,
+        reason: str | None,
+        request_id: str | None,
+    ) -> checkpoint_pb2.AssignCheckpointRequest:
+        """Asks to assign a decision."""
+        return checkpoint_pb2.AssignCheckpointRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            operation_id=id_of(operation),
+            checkpoint=checkpoint,
+            assignee=assignee,
+        )
+
+    # -- timelines
+
+    def watch(
+        self, operation_id: str, after: str, *, follow: bool, records: bool
+    ) -> timeline_pb2.WatchOperationRequest:
+        """Asks for a timeline, and what follows."""
+        return timeline_pb2.WatchOperationRequest(
+            namespace=self._namespace,
+            operation_id=operation_id,
+            after=after,
+            no_follow=not follow,
+            with_records=records,
+        )
+
+    def events(self, operation_id: str, page_token: str) -> timeline_pb2.ListEventsRequest:
+        """Asks for a page of a timeline."""
+        return timeline_pb2.ListEventsRequest(
+            namespace=self._namespace, operation_id=operation_id, page_size=1000, page_token=page_token
+        )
+
+    def export(self, operation: str | OperationFacts) -> timeline_pb2.ExportOperationRequest:
+        """Asks for an export."""
+        return timeline_pb2.ExportOperationRequest(namespace=self._namespace, operation_id=id_of(operation))
+
+    # -- the daemon
+
+    def advance(self, by: Duration, reason: str | None, request_id: str | None) -> system_pb2.AdvanceClockRequest:
+        """Asks to move the clock of a test daemon."""
+        distance = DurationMessage()
+        distance.FromMilliseconds(milliseconds(by))
+        return system_pb2.AdvanceClockRequest(request_id=request_id or _request_id(), reason=reason or "", by=distance)
+
+
+def filter_of(
+    state: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    started_by: str | None = None,
+) -> str:
+    """The filter of a list (AIP-160): every term that was said, joined by AND."""
+    terms = {"state": state, "name": name, "key": key, "started_by": started_by}
+    terms |= {f"labels.{label}": value for label, value in (labels or {}).items()}
+    return " AND ".join(f"{term} = {_quoted(value)}" for term, value in terms.items() if value is not None)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _request_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,5 @@
+"""`python -m hmsactd` is `hmsactd`."""
+
+from hmsactd.cli import main
+
+main()

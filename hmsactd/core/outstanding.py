@@ -1,0 +1,30 @@
+"""What should be under way for an operation, from its state alone. Recovery after a crash is this and nothing more."""
+
+from __future__ import annotations
+
+from hmsactd.core.due import next_due
+from hmsactd.core.effects import AwaitDecision, AwaitReport, Effect, RunStep, WakeAt
+from hmsactd.core.operation import CheckpointItem, Operation, StepItem
+from hmsactd.core.transitions import CheckpointState, StepState
+
+
+def outstanding(operation: Operation) -> tuple[Effect, ...]:
+    """The effects that an operation stands in need of. None once it is final."""
+    if operation.is_final:
+        return ()
+    effects: list[Effect] = []
+    item = operation.current
+    match item:
+        case StepItem(state=StepState.QUEUED) if operation.pause is None:
+            definition = item.definition
+            effects.append(RunStep(item.instance, item.attempt + 1, definition.svc, definition.name, item.since))
+        case StepItem(state=StepState.RUNNING, session=str(session)):
+            effects.append(AwaitReport(item.instance, item.attempt, item.definition.svc, session))
+        case CheckpointItem(state=CheckpointState.PENDING):
+            effects.append(AwaitDecision(item.instance, item.definition.role))
+        case _:
+            pass
+    due = next_due(operation)
+    if due is not None:
+        effects.append(WakeAt(due.at))
+    return tuple(effects)

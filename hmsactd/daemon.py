@@ -1,0 +1,165 @@
+"""The composition root: the only file that knows all parts. Opens them in order, and closes them in reverse.
+
+Recovery is opening: what was recorded is what there is. The daemon is ready when its sessions and clocks are found.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio
+
+from hmsactd import logs
+from hmsactd.clock import Clock, SettableClock, SystemClock
+from hmsactd.engine.engine import Engine, Limits
+from hmsactd.engine.requests import Requests
+from hmsactd.errors import StartRefused
+from hmsactd.http import app as http_app
+from hmsactd.http.readiness import Readiness
+from hmsactd.http.server import HttpServer, address_of, bind
+from hmsactd.identity.identity import Identity, development, nobody
+from hmsactd.metrics.metrics import Metrics
+from hmsactd.rpc.desk import Desk
+from hmsactd.rpc.permissions import permission_table
+from hmsactd.rpc.server import GrpcServer
+from hmsactd.settings import Address, Settings
+from hmsactd.store.errors import DataRefused
+from hmsactd.store.lock import held
+from hmsactd.store.memory import MemoryStore
+from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
+from hmsactd.store.store import Store, Summary
+from hmsactd.timeline.keys import Keys, fresh_keys, load_keys
+from hmsactd.timeline.timeline import Timelines
+
+log = logs.logger(__name__)
+
+VERSION = version("hmsactd")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a daemon that is ready can be reached, and by which key its log is known."""
+
+    grpc: Address
+    http: Address
+    log: str
+    verifier_key: str
+
+
+def run(settings: Settings, ready: Callable[[Running], None]) -> None:
+    """Run a daemon until SIGTERM or SIGINT; `ready` is called once it serves. Raises `StartRefused`."""
+    try:
+        anyio.run(_run, settings, ready)
+    except* (StartRefused, DataRefused) as group:
+        raise StartRefused(str(_first(group))) from None
+
+
+async def _run(settings: Settings, ready: Callable[[Running], None]) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with _serving(settings) as running:
+            ready(running)
+            async for received in signals:
+                log.info("stopping", signal=received.name)
+                break
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[Running]:
+    """A daemon that serves while the context lasts, and drains when it ends."""
+    clock: Clock = SettableClock() if settings.test_clock else SystemClock()
+    identity = development() if settings.dev else nobody()
+    metrics = Metrics(clock)
+    readiness = Readiness()
+    async with AsyncExitStack() as stack:
+        http_socket = bind(settings.http.listen)
+        stack.callback(http_socket.close)
+        store, keys = _open_data(settings, stack)
+        timelines = await Timelines.open(store, keys, metrics.committed)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.push_async_callback(timelines.close)
+        tasks.start_soon(timelines.run, name="committer")
+        engine = _engine(settings, store, timelines, clock, identity, metrics)
+        advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
+        desk = Desk(
+            settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, Requests(store, timelines)
+        )
+        server = GrpcServer(settings.grpc, desk, metrics.rpc_ended, VERSION, advance, settings.has_reflection)
+        http = HttpServer(http_app.build(metrics, readiness), settings.shutdown.grace)
+        await _count_what_is_kept(metrics, store)
+        _watch(metrics, settings, store, engine, server, readiness)
+        tasks.start_soon(http.serve, http_socket, name="http")
+        await tasks.start(engine.run, name="engine")
+        grpc_address = await server.start(settings.grpc.listen)
+        await server.ready()
+        readiness.ready()
+        running = Running(grpc_address, address_of(http_socket), timelines.origin, timelines.verifier_key)
+        log.info("ready", grpc=str(running.grpc), http=str(running.http), log=running.log, epoch=timelines.epoch)
+        try:
+            yield running
+        finally:
+            with anyio.CancelScope(shield=True):
+                readiness.unready("stopping")
+                await server.stop(settings.shutdown.grace.seconds / 2)
+                await engine.stop()
+                await timelines.close()
+                http.stop()
+            tasks.cancel_scope.cancel()
+            log.info("stopped")
+
+
+def _open_data(settings: Settings, stack: AsyncExitStack) -> tuple[Store, Keys]:
+    """The store and the keys, held for as long as the stack lives."""
+    if settings.data.store == "memory":
+        return MemoryStore(), fresh_keys()
+    directory = Path(settings.data.directory)
+    stack.enter_context(held(directory))
+    database = directory / DATABASE_FILE
+    return SqliteStore(database), load_keys(directory, may_make=not database.exists())
+
+
+def _engine(
+    settings: Settings, store: Store, timelines: Timelines, clock: Clock, identity: Identity, metrics: Metrics
+) -> Engine:
+    limits = Limits(
+        idle_us=settings.engine.idle.us,
+        mailbox_max=settings.engine.mailbox_max,
+        grace_us=settings.workers.grace.us,
+        unattended_us=settings.defaults.unattended.us,
+    )
+    return Engine(store, timelines, clock, identity, metrics, limits)
+
+
+async def _count_what_is_kept(metrics: Metrics, store: Store) -> None:
+    """Gauges begin with what the store holds; from then on they follow what is recorded."""
+    alarmed: list[Summary] = []
+    after: tuple[str, str] | None = None
+    while page := await store.alarmed(after):
+        alarmed += page
+        after = (page[-1].namespace, page[-1].operation)
+    metrics.restore(await store.tallies(), alarmed, await store.pending_sizes())
+    metrics.learn_rpcs(permission_table())
+
+
+def _watch(
+    metrics: Metrics, settings: Settings, store: Store, engine: Engine, server: GrpcServer, readiness: Readiness
+) -> None:
+    """Who is asked at a scrape."""
+    watched = metrics.watched
+    watched.watch_queues(store.queue_sizes)
+    watched.watch_workers(engine.workers.connected)
+    watched.watch_pending(store.pending_sizes)
+    watched.watch_streams(lambda: server.timelines.stream_count)
+    watched.watch_lag(lambda: server.timelines.lag_max)
+    watched.watch_ready(lambda: readiness.is_ready)
+    if settings.data.store != "memory":
+        watched.watch_data(Path(settings.data.directory))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,357 @@
+"""The coroutine of one busy operation: hears what it is told, records what has happened, answers, then acts.
+
+It reads its whole mailbox at once, so that many letters cost one append. Nothing it holds is the truth: if an append
+fails it forgets everything, and whoever needs the operation next replays it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from hmsactd.clock import Clock
+from hmsactd.core.apply import replay
+from hmsactd.core.decide import Outcome, decide
+from hmsactd.core.effects import AwaitReport, Effect, RunStep, WakeAt
+from hmsactd.core.events import Event
+from hmsactd.core.inputs import Decide, NoteRefusal, StepTaken
+from hmsactd.core.operation import Operation, StepItem
+from hmsactd.core.outstanding import outstanding
+from hmsactd.core.rejected import Ground, Rejected
+from hmsactd.engine.contents import Contents
+from hmsactd.engine.dispatch import Dispatch, Line
+from hmsactd.engine.letter import Answer, Letter, RequestKey
+from hmsactd.engine.session import AttemptKey, Call, Session
+from hmsactd.engine.summary import NOTHING_GIVEN, Given, summarise
+from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
+from hmsactd.store.errors import Fenced
+from hmsactd.store.errors import Unavailable as StoreUnavailable
+from hmsactd.store.store import RequestRow
+from hmsactd.timeline.timeline import Receipt, Timeline, Timelines
+
+log = structlog.get_logger(__name__)
+
+
+class Surroundings(Protocol):
+    """What an actor needs of the engine around it."""
+
+    clock: Clock
+    timelines: Timelines
+    dispatch: Dispatch
+    mailbox_max: int
+
+    def recorded(
+        self, namespace: str, operation_id: str, before: Operation | None, after: Operation, events: Sequence[Event]
+    ) -> None:
+        """Events have been recorded."""
+
+    def wake_at(self, at: int) -> None:
+        """The operation wants to be woken at this time."""
+
+    def call_is_lost(self, namespace: str, operation_id: str, effect: AwaitReport) -> None:
+        """An operation awaits a report from a session that the dispatch does not know."""
+
+    def try_again(self, line: Line) -> None:
+        """A step could not be given to a worker because the store failed."""
+
+
+class Taken(NamedTuple):
+    """A place reserved at a worker for the attempt that is about to be recorded."""
+
+    session: Session
+    effect: RunStep
+    line: Line
+
+
+class Actor:
+    """One operation, while it is busy. Others speak to it by `post`; only its own coroutine touches the rest."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        namespace: str,
+        operation_id: str,
+        timeline: Timeline | None = None,
+        given: Given = NOTHING_GIVEN,
+    ) -> None:
+        self.namespace = namespace
+        self.operation_id = operation_id
+        self.operation: Operation | None = None
+        self.idle_since = 0
+        self._around = around
+        self._timeline = timeline
+        self._is_new = timeline is not None
+        self._given = given
+        self._contents = Contents(around.timelines, namespace, operation_id)
+        self._names: dict[int, str] = {}
+        self._mailbox: deque[Letter] = deque()
+        self._has_mail = asyncio.Event()
+        self._is_closing = False
+        self._effects: tuple[Effect, ...] = ()
+        self._queued: Line | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """True if it waits for mail."""
+        return self.idle_since > 0 and not self._mailbox
+
+    def post(self, letter: Letter) -> None:
+        """Put a letter into the mailbox; raises `ResourceExhausted` when it is full."""
+        if len(self._mailbox) >= self._around.mailbox_max:
+            raise ResourceExhausted(
+                "MAILBOX_FULL", f"{len(self._mailbox)} requests wait for {self.operation_id}; try again in a moment"
+            )
+        self._mailbox.append(letter)
+        self._has_mail.set()
+
+    def close(self) -> None:
+        """Let it end once its mailbox is empty."""
+        self._is_closing = True
+        self._has_mail.set()
+
+    async def run(self) -> None:
+        """Live until let go, final, or overtaken by another owner. Whoever waits for an answer learns how it ended."""
+        try:
+            if not self._is_new:
+                await self._load()
+            await self._live()
+        except Fenced:
+            if not self._is_new:
+                # A new operation has no other owner: its request was carried out before, and the caller is told so.
+                log.warning("operation has another owner", namespace=self.namespace, operation=self.operation_id)
+            self._refuse_all(Unavailable("OWNER_CHANGED", "the operation has moved to another owner; try again"))
+        except (StoreUnavailable, Unavailable) as error:
+            self._refuse_all(Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}"))
+        except NotFound as error:
+            self._refuse_all(error)
+        finally:
+            # Past this point nobody may believe that the letter box is still emptied.
+            self._refuse_all(Unavailable("ACTOR_ENDED", f"{self.operation_id} could not be told; try again"))
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        found = await self._around.timelines.load(self.namespace, self.operation_id)
+        if found is None:
+            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}")
+        self._timeline, events = found
+        self.operation = replay(events)
+        assert self.operation is not None
+        self._name_items(self.operation)
+
+    async def _live(self) -> None:
+        while True:
+            while not self._mailbox:
+                if self._is_closing or (self.operation is not None and self.operation.is_final):
+                    return
+                self.idle_since = self._around.clock.now()
+                self._has_mail.clear()
+                await self._has_mail.wait()
+            self.idle_since = 0
+            await self._turn()
+
+    def _refuse_all(self, error: Exception) -> None:
+        while self._mailbox:
+            _refuse(self._mailbox.popleft(), error)
+
+    # -- one turn ------------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        """Read all letters, record what has happened in one append, answer, then act."""
+        letters = list(self._mailbox)
+        self._mailbox.clear()
+        before = self.operation
+        events: list[Event] = []
+        requests: list[RequestRow] = []
+        heard = [(letter, self._hear(letter, events, requests)) for letter in letters]
+        taken = self._take(events)
+        try:
+            receipt = await self._record(events, requests)
+        except BaseException as error:
+            self._give_up(taken, before)
+            for letter in letters:
+                _refuse(letter, _as_unavailable(error))
+            raise
+        if events and self.operation is not None:
+            self._around.recorded(self.namespace, self.operation_id, before, self.operation, events)
+        self._answer(heard, receipt)
+        await self._act(taken)
+
+    def _hear(self, letter: Letter, events: list[Event], requests: list[RequestRow]) -> tuple[Event, ...] | Rejected:
+        """Let the core decide on one letter; what has happened is added to `events`."""
+        told = letter.told
+        if callable(told):
+            asked = told(self.operation) if self.operation is not None else None
+            if asked is None:
+                return ()
+            told = asked
+        try:
+            outcome = decide(self.operation, told, self._around.clock.now())
+        except Rejected as rejected:
+            if rejected.ground is Ground.PERMISSION and isinstance(told, Decide):
+                note = NoteRefusal(told.by, told.checkpoint, rejected.code)
+                self._take_in(decide(self.operation, note, self._around.clock.now()), events)
+            return rejected
+        self._take_in(outcome, events)
+        if letter.request is not None and self.operation is not None:
+            requests.append(_request_row(letter.request, self.operation_id, self.operation))
+        return outcome.events
+
+    def _take_in(self, outcome: Outcome, events: list[Event]) -> None:
+        events.extend(outcome.events)
+        self.operation = outcome.operation
+
+    def _take(self, events: list[Event]) -> Taken | None:
+        """If a step waits and a worker has a place, the attempt goes on the record with everything else."""
+        operation = self.operation
+        if operation is None:
+            return None
+        effect = next((effect for effect in outstanding(operation) if isinstance(effect, RunStep)), None)
+        if effect is None:
+            self._around.dispatch.forsake(self.namespace, self.operation_id)
+            return None
+        line = Line(self.namespace, effect.svc, effect.step)
+        session = self._around.dispatch.take(line, self.operation_id)
+        if session is None:
+            return None
+        taken = StepTaken(session.principal, effect.instance, effect.attempt, session.id)
+        self._take_in(decide(operation, taken, self._around.clock.now()), events)
+        return Taken(session, effect, line)
+
+    async def _record(self, events: list[Event], requests: list[RequestRow]) -> Receipt | None:
+        if not events or self.operation is None:
+            return None
+        assert self._timeline is not None
+        if self._is_new:
+            self._name_items(self.operation)
+        first = self._timeline.sequence + 1
+        summary = summarise(self.namespace, self.operation_id, self.operation, self._given)
+        receipt = await self._timeline.append(events, self._names, summary, requests)
+        self._is_new = False
+        self._given = NOTHING_GIVEN
+        self._contents.remember(first, events)
+        return receipt
+
+    def _answer(self, heard: list[tuple[Letter, tuple[Event, ...] | Rejected]], receipt: Receipt | None) -> None:
+        for letter, result in heard:
+            if isinstance(result, Rejected):
+                _refuse(letter, result)
+            elif self.operation is None:
+                _refuse(letter, NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}"))
+            elif not letter.answered.done():
+                letter.answered.set_result(Answer(self.operation_id, self.operation, result, receipt))
+
+    # -- effects -------------------------------------------------------------------------------------------------------
+
+    async def _act(self, taken: Taken | None) -> None:
+        """Bring what is under way into line with the state. What is recorded is only now acted on."""
+        operation = self.operation
+        if operation is None:
+            return
+        effects = outstanding(operation)
+        dispatch = self._around.dispatch
+        for gone in self._effects:
+            if isinstance(gone, AwaitReport) and gone not in effects:
+                self._withdraw(gone)
+        for effect in effects:
+            match effect:
+                case RunStep():
+                    line = Line(self.namespace, effect.svc, effect.step)
+                    if self._queued != line:
+                        self._queued = line
+                        dispatch.queue(line, self.operation_id, effect.queued_at)
+                case AwaitReport():
+                    if effect not in self._effects and taken is None and effect.session not in dispatch.sessions:
+                        self._around.call_is_lost(self.namespace, self.operation_id, effect)
+                case WakeAt(at=at):
+                    self._around.wake_at(at)
+                case _:
+                    pass
+        if self._queued is not None and not any(isinstance(effect, RunStep) for effect in effects):
+            dispatch.unqueue(self._queued, self.operation_id)
+            self._queued = None
+        self._effects = effects
+        if taken is not None:
+            await self._give(taken, operation)
+
+    async def _give(self, taken: Taken, operation: Operation) -> None:
+        """Hand the recorded attempt to the worker whose place was reserved."""
+        try:
+            call = await self._call(taken.effect, operation)
+        except BaseException:
+            # The attempt is on the record: the session counts as holding it, so that it is missed and given anew.
+            self._around.dispatch.fill(taken.session)
+            self._around.call_is_lost(
+                self.namespace,
+                self.operation_id,
+                AwaitReport(taken.effect.instance, taken.effect.attempt, taken.effect.svc, taken.session.id),
+            )
+            raise
+        self._around.dispatch.fill(taken.session)
+        taken.session.give(call, self._around.clock.now())
+
+    async def _call(self, effect: RunStep, operation: Operation) -> Call:
+        item = operation.item(effect.instance)
+        assert isinstance(item, StepItem)
+        definition = item.definition
+        content, outputs, skipped, left_out = await self._contents.for_call(operation)
+        return Call(
+            key=AttemptKey(self.operation_id, effect.instance, effect.attempt),
+            step=definition.name,
+            definition=operation.flow.name,
+            idempotency_key=f"{self.operation_id}/{effect.instance}",
+            deadline_at=item.since + definition.timeout_ms * 1000 if definition.timeout_ms is not None else None,
+            heartbeat_ms=definition.heartbeat_ms,
+            input=content,
+            outputs=outputs,
+            skipped=skipped,
+            left_out=left_out,
+        )
+
+    def _withdraw(self, gone: AwaitReport) -> None:
+        """Tell the worker of an attempt that nobody waits for it; no news to one that has just reported it."""
+        session = self._around.dispatch.sessions.get(gone.session)
+        if session is None or self.operation is None:
+            return
+        item = self.operation.item(gone.instance)
+        code = "CANCELLED" if self.operation.is_final else str(getattr(item, "code", None) or "LOST")
+        session.withdraw(AttemptKey(self.operation_id, gone.instance, gone.attempt), code)
+
+    def _give_up(self, taken: Taken | None, before: Operation | None) -> None:
+        """Nothing was recorded: give a reserved place back, and forget what was only thought."""
+        self.operation = before
+        if taken is not None:
+            self._around.dispatch.release(taken.session)
+            self._around.try_again(taken.line)
+
+    def _name_items(self, operation: Operation) -> None:
+        self._names = {item.instance: item.definition.name for item in operation.items}
+
+
+def _refuse(letter: Letter, error: Exception) -> None:
+    if not letter.answered.done():
+        letter.answered.set_exception(error)
+
+
+def _as_unavailable(error: BaseException) -> Exception:
+    if isinstance(error, Exception) and not isinstance(error, (Fenced, StoreUnavailable)):
+        return error
+    return Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}")
+
+
+def _request_row(request: RequestKey, operation_id: str, operation: Operation) -> RequestRow:
+    return RequestRow(
+        namespace=request.namespace,
+        principal=request.principal,
+        rpc=request.rpc,
+        request_id=request.request_id,
+        digest=request.digest,
+        operation=operation_id,
+        sequence=operation.sequence,
+        state=operation.state.value,
+        revision=operation.revision,
+    )

@@ -1,0 +1,217 @@
+"""Finds workers for steps: sessions of workers on one side, queues of steps on the other.
+
+A place at a worker is reserved before the attempt is recorded and filled after. Queues are first come, first served,
+one for each step of a service; in memory they are bounded, the rest waits in the store, where every queued step has
+its row anyway.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from hmsactd.engine.session import Session
+from hmsactd.store.store import Store
+
+QUEUE_MAX = 5_000
+"""Steps of one queue kept in memory. A refill from the store costs one short read per so many steps."""
+
+
+class Line(NamedTuple):
+    """Names a queue."""
+
+    namespace: str
+    svc: str
+    step: str
+
+
+class Dispatch:
+    """The queues, the sessions, and who is given what. `offer` nudges the actor of an operation that may go on."""
+
+    def __init__(self, store: Store, offer: Callable[[str, str], None]) -> None:
+        self._store = store
+        self._offer = offer
+        self._queues: dict[Line, dict[str, int]] = {}
+        self._overflowed: set[Line] = set()
+        self._to_refill: deque[Line] = deque()
+        self._servers: dict[Line, deque[Session]] = {}
+        self._promised: dict[tuple[str, str], Session] = {}
+        self._queued_before: frozenset[tuple[str, str]] = frozenset()
+        self.sessions: dict[str, Session] = {}
+        self.on_refill_wanted: Callable[[], None] = lambda: None
+
+    async def recover(self) -> None:
+        """After a restart: learn for which services steps wait in the store. They are read when a worker comes."""
+        self._queued_before = frozenset((size.namespace, size.svc) for size in await self._store.queue_sizes())
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def take(self, line: Line, operation_id: str) -> Session | None:
+        """Reserve a place for a step, or None: then queue it. The place is filled by `Session.give` or released."""
+        promised = self._promised.pop((line.namespace, operation_id), None)
+        if promised is not None:
+            return promised
+        if self._queue(line) or line in self._overflowed:
+            # Others were here before.
+            return None
+        session = self._free_session(line)
+        if session is not None:
+            session.reserved += 1
+        return session
+
+    def fill(self, session: Session) -> None:
+        """A reserved place is about to be filled."""
+        session.reserved -= 1
+
+    def release(self, session: Session) -> None:
+        """A reserved place is not needed after all."""
+        session.reserved -= 1
+        self.pump(session)
+
+    def queue(self, line: Line, operation_id: str, since: int) -> None:
+        """Let a step wait for a worker. It has its row in the store."""
+        queue = self._queue(line)
+        if operation_id in queue:
+            return
+        if line in self._overflowed or len(queue) >= QUEUE_MAX:
+            self._overflowed.add(line)
+        else:
+            queue[operation_id] = since
+        self._match(line)
+
+    def forsake(self, namespace: str, operation_id: str) -> None:
+        """An operation that had a place promised does not want it any more."""
+        promised = self._promised.pop((namespace, operation_id), None)
+        if promised is not None:
+            self.release(promised)
+
+    def unqueue(self, line: Line, operation_id: str) -> None:
+        """A step does not wait any more."""
+        queue = self._queues.get(line)
+        if queue is not None:
+            queue.pop(operation_id, None)
+
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    def join(self, session: Session) -> None:
+        """A worker is there, or there again: it may serve its steps from now on."""
+        self.sessions[session.id] = session
+        for step in session.steps:
+            line = Line(session.namespace, session.svc, step)
+            self._queue(line)
+            servers = self._servers.setdefault(line, deque())
+            if session not in servers:
+                servers.append(session)
+        self.pump(session)
+
+    def leave(self, session: Session) -> None:
+        """A worker is gone for good; what it held is dealt with by the caller."""
+        self.sessions.pop(session.id, None)
+        for step in session.steps:
+            line = Line(session.namespace, session.svc, step)
+            servers = self._servers.get(line)
+            if servers is not None and session in servers:
+                servers.remove(session)
+                if not servers:
+                    del self._servers[line]
+
+    def pump(self, session: Session) -> None:
+        """Offer what waits to a worker that has places, the longest waiting first."""
+        while session.free > 0:
+            line = self._longest_waiting(session)
+            if line is None:
+                return
+            queue = self._queues[line]
+            operation_id = next(iter(queue))
+            del queue[operation_id]
+            self._promise(line.namespace, operation_id, session)
+
+    def look_again(self, lines: Iterable[Line]) -> None:
+        """Go back to the store for these queues, and for those that a failure left unread."""
+        self._overflowed.update(lines)
+        for line in list(self._overflowed):
+            self._match(line)
+
+    async def refill(self) -> None:
+        """Read waiting steps back from the store for the queues that ran dry while a worker had places."""
+        while self._to_refill:
+            line = self._to_refill.popleft()
+            if line not in self._overflowed:
+                continue
+            # What is queued from here on goes to memory again; what came before is in the rows about to be read.
+            self._overflowed.discard(line)
+            try:
+                rows = await self._store.queued(line.namespace, line.svc, (line.step,), QUEUE_MAX)
+            except BaseException:
+                self._overflowed.add(line)
+                raise
+            queue = self._queue(line)
+            arrived = dict(queue)
+            queue.clear()
+            for row in rows:
+                queue[row.operation] = row.since
+            queue.update(arrived)
+            if len(rows) >= QUEUE_MAX:
+                self._overflowed.add(line)
+            self._match(line)
+
+    def _queue(self, line: Line) -> dict[str, int]:
+        """The queue in memory. At first sight there may be rows in the store, from before a restart."""
+        queue = self._queues.get(line)
+        if queue is None:
+            queue = self._queues[line] = {}
+            if (line.namespace, line.svc) in self._queued_before:
+                self._overflowed.add(line)
+        return queue
+
+    # -- matching ------------------------------------------------------------------------------------------------------
+
+    def _match(self, line: Line) -> None:
+        while (session := self._free_session(line)) is not None:
+            queue = self._queues.get(line)
+            if not queue:
+                self._want_refill(line)
+                return
+            operation_id = next(iter(queue))
+            del queue[operation_id]
+            self._promise(line.namespace, operation_id, session)
+
+    def _promise(self, namespace: str, operation_id: str, session: Session) -> None:
+        key = (namespace, operation_id)
+        if key in self._promised:
+            return
+        session.reserved += 1
+        self._promised[key] = session
+        self._offer(namespace, operation_id)
+
+    def _free_session(self, line: Line) -> Session | None:
+        """The next session with a place, in turn."""
+        servers = self._servers.get(line)
+        if servers is None:
+            return None
+        for _ in range(len(servers)):
+            session = servers[0]
+            servers.rotate(-1)
+            if session.free > 0:
+                return session
+        return None
+
+    def _longest_waiting(self, session: Session) -> Line | None:
+        best: Line | None = None
+        best_since = 0
+        for step in session.steps:
+            line = Line(session.namespace, session.svc, step)
+            queue = self._queues.get(line)
+            if queue:
+                since = next(iter(queue.values()))
+                if best is None or since < best_since:
+                    best, best_since = line, since
+            elif line in self._overflowed:
+                self._want_refill(line)
+        return best
+
+    def _want_refill(self, line: Line) -> None:
+        if line in self._overflowed and line not in self._to_refill:
+            self._to_refill.append(line)
+            self.on_refill_wanted()

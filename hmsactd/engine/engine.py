@@ -1,0 +1,308 @@
+"""Knows which actors live: brings sleeping operations back when they are told something, lets idle ones go.
+
+The only entrance to operations. One actor's fault ends that actor and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from ulid import ULID
+
+from hmsactd.clock import Clock, SettableClock
+from hmsactd.core.apply import replay
+from hmsactd.core.effects import AwaitReport
+from hmsactd.core.events import Event
+from hmsactd.core.inputs import NobodyEntitled, Start, TimerDue
+from hmsactd.core.operation import CheckpointItem, Operation
+from hmsactd.core.principal import DAEMON
+from hmsactd.core.rejected import Rejected
+from hmsactd.engine.actor import Actor
+from hmsactd.engine.dispatch import Dispatch, Line
+from hmsactd.engine.letter import Answer, Letter, RequestKey, Told
+from hmsactd.engine.summary import Given
+from hmsactd.engine.timers import Timers
+from hmsactd.engine.workers import Workers
+from hmsactd.errors import HmsactdError, Unavailable
+from hmsactd.store.errors import Unavailable as StoreUnavailable
+from hmsactd.store.store import Due, Store
+from hmsactd.timeline.timeline import Timelines
+
+log = structlog.get_logger(__name__)
+
+SWEEP_EVERY_US = 1_000_000
+"""How often idle actors are looked for."""
+
+ATTENDANCE_EVERY_US = 30_000_000
+"""How often pending checkpoints are looked through for those that nobody may decide."""
+
+
+class Observer(Protocol):
+    """Is told of everything recorded; must be quick and must not fail."""
+
+    def operation_changed(
+        self, namespace: str, before: Operation | None, after: Operation, events: Sequence[Event]
+    ) -> None:
+        """Events have been recorded."""
+
+
+class Directory(Protocol):
+    """Knows who holds which role."""
+
+    def anyone_entitled(self, role: str, except_person: str | None) -> bool:
+        """True if somebody else than this person holds the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the engine. Spans in microseconds."""
+
+    idle_us: int
+    mailbox_max: int
+    grace_us: int
+    unattended_us: int
+
+
+class Engine:
+    """All operations of this daemon. `run` until cancelled; `tell` from anywhere on the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        timelines: Timelines,
+        clock: Clock,
+        directory: Directory,
+        observer: Observer,
+        limits: Limits,
+    ) -> None:
+        self.clock = clock
+        self.timelines = timelines
+        self.store = store
+        self.mailbox_max = limits.mailbox_max
+        self.dispatch = Dispatch(store, self._offer)
+        self.dispatch.on_refill_wanted = self._want_refill
+        self.timers = Timers(store, clock, self._wake)
+        self.workers = Workers(store, self.dispatch, clock, self.tell, limits.grace_us)
+        self._directory = directory
+        self._observer = observer
+        self._limits = limits
+        self._actors: dict[tuple[str, str], Actor] = {}
+        self._tasks: TaskGroup | None = None
+        self._is_stopping = False
+        self._refill_wanted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._lines_to_try: set[Line] = set()
+        self._namespaces: set[str] = set()
+        self._attended: dict[str, tuple[int, str]] = {}
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Recover, then serve until cancelled. Started once recovery is done."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await self.dispatch.recover()
+            await self.workers.recover()
+            self._namespaces.update(tally.namespace for tally in await self.store.tallies())
+            tasks.start_soon(self.timers.run, name="timers")
+            tasks.start_soon(self.workers.run, name="workers")
+            tasks.start_soon(self._sweep, name="sweep")
+            tasks.start_soon(self._refill, name="refill")
+            tasks.start_soon(self._attend, name="attendance")
+            task_status.started()
+
+    async def stop(self) -> None:
+        """Hear nothing new, and wait until every actor has recorded what it was told."""
+        self._is_stopping = True
+        for actor in list(self._actors.values()):
+            actor.close()
+        while self._actors:
+            self._ended.clear()
+            await self._ended.wait()
+
+    async def advance(self, clock: SettableClock, by_us: int) -> None:
+        """Move a settable clock forward, stopping wherever something is due, so that all happens in its order."""
+        until = clock.now() + by_us
+        while (due_at := await self.store.next_due()) is not None and due_at <= until:
+            clock.advance_to(due_at)
+            await self._settle()
+        clock.advance_to(until)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Return when everything due has happened and every actor waits for mail."""
+        await self.timers.wake_now()
+        while not all(actor.is_idle for actor in self._actors.values()):
+            await anyio.sleep(0.001)  # noqa: ASYNC110 -- only tests move the clock; actors need not tell anybody
+
+    @property
+    def live(self) -> int:
+        """How many operations are in memory."""
+        return len(self._actors)
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def start(
+        self, namespace: str, told: Start, given: Given, request: RequestKey | None = None
+    ) -> asyncio.Future[Answer]:
+        """Start an operation under a new id."""
+        operation_id = f"op_{ULID()!s}".lower()
+        self._namespaces.add(namespace)
+        actor = Actor(self, namespace, operation_id, self.timelines.new(namespace, operation_id), given)
+        return self._post(actor, told, request)
+
+    def tell(
+        self, namespace: str, operation_id: str, told: Told, request: RequestKey | None = None
+    ) -> asyncio.Future[Answer]:
+        """Tell an operation something. The answer comes when what follows from it is on the record.
+
+        The future fails with `Rejected` for what is not allowed, with an `HmsactdError` for what could not be done.
+        """
+        actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id)
+        return self._post(actor, told, request)
+
+    def nudge(self, namespace: str, operation_id: str, told: Told) -> None:
+        """Tell an operation something whose answer nobody waits for."""
+        _ = self.tell(namespace, operation_id, told)
+
+    def _post(self, actor: Actor, told: Told, request: RequestKey | None) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Whoever told it may have left before the answer comes; then the answer is nobody's, and no warning is due.
+        future.add_done_callback(_look_at)
+        try:
+            if self._is_stopping or self._tasks is None:
+                raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
+            actor.post(Letter(told, future, request))
+        except HmsactdError as error:
+            future.set_exception(error)
+            return future
+        key = (actor.namespace, actor.operation_id)
+        if self._actors.get(key) is not actor:
+            self._actors[key] = actor
+            self._tasks.start_soon(self._live, key, actor, name=actor.operation_id)
+        return future
+
+    async def _live(self, key: tuple[str, str], actor: Actor) -> None:
+        """Let an actor live, and see to it that its fault stays its own."""
+        try:
+            await actor.run()
+        except Exception:
+            log.exception("actor failed", namespace=key[0], operation=key[1])
+        finally:
+            if self._actors.get(key) is actor:
+                del self._actors[key]
+            self._ended.set()
+
+    async def look(self, namespace: str, operation_id: str) -> Operation | None:
+        """The state of an operation as recorded; None if there is none."""
+        found = await self.timelines.load(namespace, operation_id)
+        return replay(found[1]) if found is not None else None
+
+    # -- what actors need ----------------------------------------------------------------------------------------------
+
+    def recorded(
+        self, namespace: str, operation_id: str, before: Operation | None, after: Operation, events: Sequence[Event]
+    ) -> None:
+        """Events have been recorded."""
+        self._observer.operation_changed(namespace, before, after, events)
+
+    def wake_at(self, at: int) -> None:
+        """An operation wants to be woken."""
+        self.timers.expect(at)
+
+    def call_is_lost(self, namespace: str, operation_id: str, effect: AwaitReport) -> None:
+        """An operation awaits a report from a session that the dispatch does not know."""
+        self.workers.lose(namespace, operation_id, effect.session)
+
+    def try_again(self, line: Line) -> None:
+        """A step could not be given to a worker because the store failed: offer what waits again in a moment."""
+        self._lines_to_try.add(line)
+
+    # -- services' calls -----------------------------------------------------------------------------------------------
+
+    def _offer(self, namespace: str, operation_id: str) -> None:
+        """A worker has a place for a step of this operation."""
+        answered = self.tell(namespace, operation_id, _nothing)
+        answered.add_done_callback(lambda done: self._take_back(namespace, operation_id, done))
+
+    def _take_back(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self.dispatch.forsake(namespace, operation_id)
+
+    async def _wake(self, due: Sequence[Due]) -> list[Due]:
+        """Tell operations that their time has come; return those that could not be told."""
+        told = [(one, self.tell(one.namespace, one.operation, TimerDue(DAEMON))) for one in due]
+        failed: list[Due] = []
+        for one, future in told:
+            try:
+                await future
+            except (HmsactdError, Rejected) as error:
+                log.warning("a due operation could not be woken", operation=one.operation, error=str(error))
+                failed.append(one)
+        return failed
+
+    def _want_refill(self) -> None:
+        self._refill_wanted.set()
+
+    async def _refill(self) -> None:
+        while True:
+            await self._refill_wanted.wait()
+            self._refill_wanted.clear()
+            try:
+                await self.dispatch.refill()
+            except StoreUnavailable as error:
+                log.warning("queued steps could not be read", error=str(error))
+
+    async def _sweep(self) -> None:
+        """Let idle actors go: what they wait for is in the store."""
+        while True:
+            lines, self._lines_to_try = self._lines_to_try, set()
+            self.dispatch.look_again(lines)
+            now = self.clock.now()
+            for actor in list(self._actors.values()):
+                if actor.is_idle and now - actor.idle_since >= self._limits.idle_us:
+                    actor.close()
+            await self.clock.sleep_until(now + SWEEP_EVERY_US)
+
+    async def _attend(self) -> None:
+        """Notice pending checkpoints that nobody may decide."""
+        while True:
+            try:
+                await self._look_for_unattended()
+            except StoreUnavailable as error:
+                log.warning("pending checkpoints could not be read", error=str(error))
+            await self.clock.sleep_until(self.clock.now() + ATTENDANCE_EVERY_US)
+
+    async def _look_for_unattended(self) -> None:
+        """Look at every checkpoint once, when it has been pending for the limit; the position moves on with time."""
+        until = self.clock.now() - self._limits.unattended_us
+        for namespace in list(self._namespaces):
+            while True:
+                page = await self.store.pending(namespace, after=self._attended.get(namespace), limit=500)
+                ripe = [summary for summary in page if (summary.awaits_since or 0) <= until]
+                for summary in ripe:
+                    self._attended[namespace] = (summary.awaits_since or 0, summary.operation)
+                    if not self._directory.anyone_entitled(summary.awaits_who, summary.started_by):
+                        self.nudge(namespace, summary.operation, _nobody_entitled)
+                if len(ripe) < 500:
+                    break
+
+
+def _nothing(operation: Operation) -> None:
+    """Nothing to tell: the actor looks at what is outstanding after every letter."""
+
+
+def _nobody_entitled(operation: Operation) -> NobodyEntitled | None:
+    item = operation.current
+    return NobodyEntitled(DAEMON, item.instance) if isinstance(item, CheckpointItem) else None
+
+
+def _look_at(future: asyncio.Future[Answer]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,87 @@
+"""The row by which a sleeping operation is found: what it waits for, since when, until when. Derived from its state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from hmsactd.core.due import next_due
+from hmsactd.core.operation import CheckpointItem, Operation, StepItem
+from hmsactd.core.transitions import CheckpointState, StepState
+from hmsactd.store.store import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller gave an operation to be found by. Its actor knows it at the start, afterwards the store alone."""
+
+    key: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    requested_by: str | None = None
+
+
+NOTHING_GIVEN = Given()
+
+AWAITS = {
+    StepState.QUEUED: "worker",
+    StepState.RUNNING: "report",
+    StepState.RETRYING: "clock",
+    StepState.STALLED: "operator",
+    CheckpointState.PENDING: "decision",
+}
+
+
+def summarise(namespace: str, operation_id: str, operation: Operation, given: Given = NOTHING_GIVEN) -> Summary:
+    """The row for an operation as it is now."""
+    item = None if operation.is_final else operation.current
+    due = next_due(operation)
+    awaits = AWAITS.get(item.state, "") if item is not None else ""
+    if awaits == "worker" and operation.pause is not None:
+        # A paused step is offered to nobody; resuming queues it again.
+        awaits = ""
+    step = item if isinstance(item, StepItem) else None
+    checkpoint = item if isinstance(item, CheckpointItem) else None
+    return Summary(
+        namespace=namespace,
+        operation=operation_id,
+        definition=operation.flow.name,
+        digest=operation.flow.digest,
+        state=operation.state.value,
+        revision=operation.revision,
+        sequence=operation.sequence,
+        started_at=operation.started_at,
+        updated_at=operation.updated_at,
+        ended_at=operation.ended_at,
+        due_at=due.at if due is not None else None,
+        awaits=awaits,
+        awaits_who=step.definition.svc if step is not None else checkpoint.definition.role if checkpoint else "",
+        awaits_name=item.definition.name if item is not None else "",
+        awaits_instance=item.instance if item is not None else 0,
+        awaits_since=item.since if item is not None else None,
+        session=step.session if step is not None else None,
+        claimed_by=checkpoint.claimed_by if checkpoint is not None else None,
+        assigned_to=checkpoint.assigned_to if checkpoint is not None else None,
+        alarms=_alarms(operation),
+        started_by=operation.started_by.id,
+        key=given.key,
+        labels=given.labels,
+        requested_by=given.requested_by,
+    )
+
+
+def _alarms(operation: Operation) -> str | None:
+    """What is wrong with an open operation now, by name of the item ("" for the operation), so that gauges survive."""
+    if operation.is_final:
+        return None
+    item = operation.current
+    alarms: dict[str, list[str]] = {}
+    for name, clock in (("", operation.clock), (item.definition.name, item.clock) if item else ("", None)):
+        if clock is not None and clock.is_breached:
+            alarms.setdefault("breached", []).append(name)
+        elif clock is not None and clock.is_at_risk:
+            alarms.setdefault("at_risk", []).append(name)
+    if item is not None and item.state is StepState.STALLED:
+        alarms["stalled"] = [item.definition.name]
+    if item is not None and item.is_unattended:
+        alarms["unattended"] = [item.definition.name]
+    return json.dumps(alarms, sort_keys=True) if alarms else None

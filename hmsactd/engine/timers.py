@@ -1,0 +1,93 @@
+"""Wakes operations whose time has come. Every operation's earliest due time is in the store; nothing else is kept.
+
+So a million sleeping clocks cost no memory, and a restart loads none of them and forgets none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+import structlog
+
+from hmsactd.clock import Clock
+from hmsactd.store.errors import Unavailable
+from hmsactd.store.store import Due, Store
+
+log = structlog.get_logger(__name__)
+
+PAGE = 2_000
+"""Operations woken together. Their events share a few commits; the next page is read when they are done."""
+
+LOOK_AT_LEAST_EVERY_US = 60_000_000
+"""Even with nothing due the store is asked now and then: a mistake here would otherwise stay for ever."""
+
+AGAIN_AFTER_US = 5_000_000
+"""An operation that could not deal with its due time is left alone for so long."""
+
+
+class Timers:
+    """One coroutine that sleeps until something is due. `wake` tells operations and waits until they have heard."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[Sequence[Due]], Awaitable[list[Due]]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._next_at = 0
+        self._sooner = asyncio.Event()
+        self._left_alone: dict[tuple[str, str], int] = {}
+
+    def expect(self, at: int) -> None:
+        """Something will be due at this time."""
+        if at < self._next_at:
+            self._next_at = at
+            self._sooner.set()
+
+    async def wake_now(self) -> None:
+        """Wake what is due by now, and return when it has heard: for a clock that was moved by hand."""
+        await self._wake_due()
+
+    async def run(self) -> None:
+        """Wake what is due, for ever."""
+        while True:
+            self._sooner.clear()
+            # Whatever asks for an earlier time from here on lowers this again.
+            self._next_at = self._clock.now() + LOOK_AT_LEAST_EVERY_US
+            try:
+                await self._wake_due()
+                await self._look_ahead()
+            except Unavailable as error:
+                log.warning("due operations could not be read", error=str(error))
+                self._next_at = min(self._next_at, self._clock.now() + 1_000_000)
+                await self._sleep()
+
+    async def _wake_due(self) -> None:
+        while True:
+            now = self._clock.now()
+            page = await self._store.due(now, PAGE)
+            due = [one for one in page if self._left_alone.get((one.namespace, one.operation), 0) <= now]
+            if due:
+                for one in await self._wake(due):
+                    self._left_alone[one.namespace, one.operation] = now + AGAIN_AFTER_US
+                    self.expect(now + AGAIN_AFTER_US)
+            if not due or len(page) < PAGE:
+                return
+
+    async def _look_ahead(self) -> None:
+        now = self._clock.now()
+        self._left_alone = {key: until for key, until in self._left_alone.items() if until > now}
+        next_due = await self._store.next_due()
+        if next_due is not None:
+            # Those left alone are due already; they come back by their own time.
+            self.expect(max(next_due, now + 1_000) if self._left_alone else next_due)
+
+    async def _sleep(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_due, tasks.cancel_scope, name="timers: until due")
+            await self._sooner.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _until_due(self, scope: anyio.CancelScope) -> None:
+        await self._clock.sleep_until(self._next_at)
+        scope.cancel()

@@ -1,0 +1,268 @@
+"""Workers as the engine knows them: they join, report, beat, leave, or are gone.
+
+Between hmsactd.rpc, which speaks to them, and hmsactd.engine.dispatch, which gives them calls. A report becomes a
+letter to its operation, and the answer a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import structlog
+from ulid import ULID
+
+from hmsactd.clock import Clock
+from hmsactd.core.events import StepDone, StepFailed, StepReportIgnored
+from hmsactd.core.inputs import HeartbeatMissed, Input, StepErred, StepSucceeded, WorkerLost
+from hmsactd.core.operation import Operation, StepItem
+from hmsactd.core.principal import DAEMON, Principal
+from hmsactd.core.rejected import Rejected
+from hmsactd.core.transitions import StepState
+from hmsactd.engine.dispatch import Dispatch
+from hmsactd.engine.letter import Answer, Told
+from hmsactd.engine.session import AttemptKey, Session, Verdict
+from hmsactd.errors import HmsactdError, NotFound, ResourceExhausted, Unavailable
+from hmsactd.store.store import Call, Store
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_US = 250_000
+"""How often silent attempts and gone sessions are looked for: well below the second a user would notice."""
+
+Tell = Callable[[str, str, Told], "asyncio.Future[Answer]"]
+
+
+class Workers:
+    """The sessions of all workers, from hello to goodbye."""
+
+    def __init__(self, store: Store, dispatch: Dispatch, clock: Clock, tell: Tell, grace_us: int) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._clock = clock
+        self._tell = tell
+        self.grace_us = grace_us
+        self._absent: dict[str, list[Call]] = {}
+        self._absent_until = 0
+        self._to_lose: set[tuple[str, str, str]] = set()
+
+    # -- coming and going ----------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """After a restart: sessions that have calls in hand get their grace to come back."""
+        after: tuple[str, str] | None = None
+        while page := await self._store.calls(after):
+            for call in page:
+                self._absent.setdefault(call.session, []).append(call)
+            after = (page[-1].namespace, page[-1].operation)
+        self._absent_until = self._clock.now() + self.grace_us
+
+    def hello(
+        self,
+        principal: Principal,
+        namespace: str,
+        svc: str,
+        steps: frozenset[str],
+        max_in_flight: int,
+        session_id: str,
+        in_hand: Sequence[AttemptKey],
+    ) -> tuple[Session, int, list[AttemptKey]]:
+        """A worker connects: its session, the number of the connection, and the calls that are no longer its own."""
+        session = self._known(session_id, principal, namespace, svc)
+        if session is None:
+            session = Session(f"wrk_{ULID()!s}".lower(), principal, namespace, svc, steps, max_in_flight)
+            if session_id in self._absent:
+                session.id = session_id
+        elif session.steps != steps:
+            self._dispatch.leave(session)
+            session.steps = steps
+        session.max_in_flight = max_in_flight
+        connection = session.connect()
+        gone = self._compare(session, set(in_hand))
+        self._dispatch.join(session)
+        return session, connection, gone
+
+    def _known(self, session_id: str, principal: Principal, namespace: str, svc: str) -> Session | None:
+        """The session a worker names, if it is that worker's."""
+        session = self._dispatch.sessions.get(session_id)
+        if session is None or session.principal.id != principal.id:
+            return None
+        return session if (session.namespace, session.svc) == (namespace, svc) else None
+
+    def _compare(self, session: Session, in_hand: set[AttemptKey]) -> list[AttemptKey]:
+        """Bring what the session holds into line with what the worker says it has; return what it has in vain."""
+        now = self._clock.now()
+        for key in [key for key in session.held if key not in in_hand]:
+            # It was given the call, or was about to be, and knows nothing of it.
+            del session.held[key]
+            self._lose(session.namespace, key.operation_id, session.id)
+        absent = self._absent.pop(session.id, [])
+        back = {call.operation for call in absent if call.namespace == session.namespace}
+        gone: list[AttemptKey] = []
+        for key in in_hand:
+            if key in session.held:
+                session.held[key].beat_at = now
+            elif key.operation_id in back:
+                session.hold(key, now)
+                back.discard(key.operation_id)
+            elif key not in session.reported:
+                gone.append(key)
+        for operation_id in back:
+            self._lose(session.namespace, operation_id, session.id)
+        return gone
+
+    def goodbye(self, session: Session, connection: int) -> None:
+        """A connection has ended. Another may have taken the session over meanwhile."""
+        if session.connection != connection:
+            return
+        if session.is_leaving and not session.held and not session.reported:
+            self._dispatch.leave(session)
+        else:
+            session.gone_at = self._clock.now()
+
+    def leaving(self, session: Session) -> None:
+        """A worker takes no further calls."""
+        session.is_leaving = True
+
+    def resize(self, session: Session, max_in_flight: int) -> None:
+        """A worker takes another number of calls at a time."""
+        session.max_in_flight = max_in_flight
+        self._dispatch.pump(session)
+
+    # -- reports -------------------------------------------------------------------------------------------------------
+
+    def report(self, session: Session, key: AttemptKey, told: StepSucceeded | StepErred) -> None:
+        """Pass a report on; its verdict follows."""
+        if key in session.reported:
+            return
+        is_held = session.report(key)
+        letter: Told = told if is_held else lambda operation: _if_late(operation, told)
+        future = self._tell(session.namespace, key.operation_id, letter)
+        future.add_done_callback(lambda done: self._judge(session, key, is_held, done))
+        if is_held:
+            self._dispatch.pump(session)
+
+    def _judge(self, session: Session, key: AttemptKey, is_held: bool, done: asyncio.Future[Answer]) -> None:
+        if done.cancelled():
+            session.judge(Verdict(key, "again", "CANCELLED", "the report was not heard"))
+            return
+        error = done.exception()
+        if error is None:
+            session.judge(_verdict(key, session.principal, done.result(), is_held))
+        elif isinstance(error, (NotFound, Rejected)):
+            reason = error.code if isinstance(error, Rejected) else error.reason
+            session.judge(Verdict(key, "refused", reason, str(error)))
+        elif isinstance(error, HmsactdError):
+            session.judge(Verdict(key, "again", error.reason, str(error)))
+        else:
+            session.judge(Verdict(key, "again", "INTERNAL", "the report could not be recorded"))
+
+    def refuse(self, session: Session, key: AttemptKey, told: StepErred, code: str, reason: str) -> None:
+        """A report that cannot be taken as it is: the worker is told why, and the attempt counts as failed for good."""
+        is_held = session.report(key)
+        if is_held:
+            _ = self._tell(session.namespace, key.operation_id, told)
+            self._dispatch.pump(session)
+        session.judge(Verdict(key, "refused", code, reason))
+
+    def beat(self, session: Session, key: AttemptKey) -> None:
+        """An attempt is still being worked on."""
+        held = session.held.get(key)
+        if held is not None:
+            held.beat_at = self._clock.now()
+
+    # -- losses --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look for silent attempts and gone sessions, for ever."""
+        while True:
+            now = self._clock.now()
+            for session in list(self._dispatch.sessions.values()):
+                if session.gone_at is not None and now - session.gone_at >= self.grace_us:
+                    self._end(session)
+                else:
+                    self._look_for_silence(session, now)
+            to_lose, self._to_lose = self._to_lose, set()
+            for lost in to_lose:
+                self._lose(*lost)
+            if self._absent and now >= self._absent_until:
+                self._give_up_absent()
+            await self._clock.sleep_until(now + LOOK_EVERY_US)
+
+    def _look_for_silence(self, session: Session, now: int) -> None:
+        for key, held in session.held.items():
+            if held.heartbeat_ms is None or held.is_withdrawn:
+                continue
+            if now - held.beat_at > held.heartbeat_ms * 1000:
+                missed = HeartbeatMissed(DAEMON, key.instance, key.attempt)
+                _ = self._tell(session.namespace, key.operation_id, missed)
+
+    def _end(self, session: Session) -> None:
+        """A worker stayed away too long: its calls go to others."""
+        self._dispatch.leave(session)
+        if session.held:
+            log.info("worker lost", svc=session.svc, session=session.id, calls=len(session.held))
+        for key in session.held:
+            self._lose(session.namespace, key.operation_id, session.id)
+
+    def _give_up_absent(self) -> None:
+        absent, self._absent = self._absent, {}
+        for session_id, calls in absent.items():
+            for call in calls:
+                self._lose(call.namespace, call.operation, session_id)
+
+    def connected(self) -> dict[tuple[str, str], int]:
+        """How many workers have a session, by (namespace, svc)."""
+        return Counter((session.namespace, session.svc) for session in self._dispatch.sessions.values())
+
+    def is_expected(self, session_id: str) -> bool:
+        """True for a session from before a restart that may still come back."""
+        return session_id in self._absent
+
+    def lose(self, namespace: str, operation_id: str, session_id: str) -> None:
+        """The operation awaits a report from a session that is not there."""
+        if not self.is_expected(session_id):
+            self._lose(namespace, operation_id, session_id)
+
+    def _lose(self, namespace: str, operation_id: str, session_id: str) -> None:
+        lost = (namespace, operation_id, session_id)
+        told = self._tell(namespace, operation_id, lambda operation: _lost_from(operation, session_id))
+        told.add_done_callback(lambda done: self._keep_if_unheard(lost, done))
+
+    def _keep_if_unheard(self, lost: tuple[str, str, str], done: asyncio.Future[Answer]) -> None:
+        """A loss that could not be recorded is told again: nobody else would ever notice it."""
+        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
+            self._to_lose.add(lost)
+
+
+def _verdict(key: AttemptKey, by: Principal, answer: Answer, is_held: bool) -> Verdict:
+    """What became of a report, by what it led to."""
+    for event in answer.events:
+        match event:
+            case StepDone() | StepFailed() if event.by == by and event.attempt == key.attempt:
+                return Verdict(key, "recorded")
+            case StepReportIgnored():
+                reason = f"the operation is {answer.operation.state.value}; the report was kept beside it"
+                return Verdict(key, "stale", "OPERATION_FINAL", reason)
+            case _:
+                pass
+    if is_held:
+        return Verdict(key, "stale", "ATTEMPT_OVER", "the attempt was over before the report came")
+    return Verdict(key, "stale", "NOT_HELD", "this worker does not hold the attempt")
+
+
+def _lost_from(operation: Operation, session_id: str) -> Input | None:
+    """What an operation is told when a session is gone that may have one of its attempts."""
+    item = operation.current
+    if isinstance(item, StepItem) and item.state is StepState.RUNNING and item.session == session_id:
+        return WorkerLost(DAEMON, item.instance, item.attempt)
+    return None
+
+
+def _if_late(operation: Operation, told: StepSucceeded | StepErred) -> Input | None:
+    """A report of an attempt that the worker does not hold counts only as news for an operation that has ended."""
+    item = operation.item(told.instance)
+    if operation.is_final and isinstance(item, StepItem) and item.worker == told.by.id:
+        return told
+    return None

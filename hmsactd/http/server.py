@@ -1,0 +1,77 @@
+"""uvicorn as a guest: in the caller's task group, on the caller's socket, with no say in signals."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from hmsactd.errors import StartRefused
+from hmsactd.settings import Address, Span
+
+BACKLOG = 128
+"""Connections not accepted yet: scrapers and probes are few."""
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than scrapers pause, so that each keeps its one connection."""
+
+
+def bind(address: Address) -> socket.socket:
+    """A socket that listens there; raises StartRefused if another process does, or if the host isn't ours."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Not SO_REUSEPORT: a second daemon must be refused, and not share the port.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address.host, address.port))
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise StartRefused(f"HTTP can't listen on {address}: {error.strerror or error}") from error
+    return bound
+
+
+def address_of(bound: socket.socket) -> Address:
+    """Where a socket listens, with the port that it got."""
+    host, port, *_ = bound.getsockname()
+    return Address(host, port)
+
+
+class HttpServer:
+    """Serves an application until it is stopped."""
+
+    def __init__(self, app: ASGIApp, grace: Span) -> None:
+        self._server = _Guest(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(grace.seconds)),
+            )
+        )
+
+    async def serve(self, bound: socket.socket) -> None:
+        """Serves on the socket, and closes it, until `stop`."""
+        await self._server.serve(sockets=[bound])
+
+    def stop(self) -> None:
+        """Takes no more connections; `serve` returns when those that are open have got their answers."""
+        self._server.should_exit = True
+
+
+class _Guest(uvicorn.Server):
+    """uvicorn without hands on the signals, which are the daemon's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,48 @@
+"""The built-in identities of --dev, chosen by the token alone: whoever can reach the port can be any of them."""
+
+from __future__ import annotations
+
+import re
+
+from hmsactd.core.principal import EVERY_ROLE, Principal, PrincipalKind
+
+ISSUER = "dev"
+OFFICER = "fsa.officer"
+COUNSEL = "fsa.counsel"
+
+
+def _person(subject: str, *roles: str) -> Principal:
+    return Principal(PrincipalKind.PERSON, ISSUER, subject, roles, method=ISSUER)
+
+
+DEVELOPER = _person("developer", EVERY_ROLE)
+CASEBOT = Principal(PrincipalKind.AGENT, ISSUER, "casebot", method=ISSUER, responsible=DEVELOPER.id)
+
+PEOPLE = (
+    DEVELOPER,
+    _person("jdavis@fsa.gov", OFFICER),
+    _person("mgarcia@fsa.gov", OFFICER, COUNSEL),
+    _person("tlee@fsa.gov", OFFICER),
+)
+
+ASSIGN = {OFFICER: "dev:jdavis@fsa.gov"}
+"""To whom checkpoints of a role are assigned with --dev, unless the settings say otherwise."""
+
+SERVICE_TOKEN = re.compile(r"dev:(svc/[A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+
+_BY_TOKEN = {principal.id: principal for principal in (*PEOPLE, CASEBOT)}
+
+
+def directory() -> tuple[Principal, ...]:
+    """Everybody who could decide something, with their roles."""
+    return PEOPLE
+
+
+def principal_of_token(token: str | None) -> Principal | None:
+    """The identity that a token chooses: the developer without one, None for a token that chooses nobody."""
+    if token is None:
+        return DEVELOPER
+    service = SERVICE_TOKEN.fullmatch(token)
+    if service is not None:
+        return Principal(PrincipalKind.SERVICE, ISSUER, service[1], method=ISSUER)
+    return _BY_TOKEN.get(token)

@@ -1,0 +1,87 @@
+"""What the daemon says of itself: lines on standard error, in one shape whoever writes them.
+
+Ours go through structlog, those of libraries through `logging`; both end in the same formatter. Events of operations
+are on the timeline and not here: at the default level there is no line for one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["auto", "json", "console"]
+
+LIBRARY_LEVELS = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING, "aiosqlite": logging.INFO}
+"""The least important lines of libraries that are heard. Uvicorn tells of its start and stop, which is ours to do."""
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What could begin a new line, drive a terminal, or turn the reading order round, in words that a caller chose."""
+
+
+def configure(level: str, format: Format, stream: TextIO | None = None) -> None:  # noqa: A002 -- as in the settings
+    """Sets up all logging of the process. Called once, by the command line."""
+    out = stream if stream is not None else sys.stderr
+    is_console = format == "console" or (format == "auto" and out.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+    ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(is_console, out)],
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name, least in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module."""
+    found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return found
+
+
+def escape(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Writes control characters in a line's values as escapes: nobody forges a line by an operation's name."""
+    return {name: _printable(value) for name, value in line.items()}
+
+
+def _printable(value: object) -> object:
+    text = value if isinstance(value, str) else None
+    if text is None or CONTROL.search(text) is None:
+        return value
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _rendering(is_console: bool, out: TextIO) -> list[Processor]:
+    if is_console:
+        # Tracebacks are made after escaping, so that they keep their lines.
+        return [escape, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(default=str, ensure_ascii=True),
+    ]

@@ -1,0 +1,243 @@
+"""From the daemon's own types to the messages of the API. Nothing is read and nothing decided here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hmsact.v1 import event_pb2, operation_pb2, principal_pb2
+
+from hmsactd.core.clock import SlaClock
+from hmsactd.core.operation import CheckpointItem, Item, Operation, StepItem
+from hmsactd.core.principal import Principal
+from hmsactd.core.transitions import StepState
+from hmsactd.engine.requests import Done
+from hmsactd.engine.summary import summarise
+from hmsactd.rpc.times import timestamp
+from hmsactd.store.store import Summary
+from hmsactd.timeline import moment
+from hmsactd.timeline.timeline import Receipt, Recorded
+
+Payloads = Mapping[tuple[int, str], bytes]
+"""What was said in an operation, by sequence and name."""
+
+
+def principal(who: Principal) -> principal_pb2.Principal:
+    """A principal."""
+    return principal_pb2.Principal(
+        kind=principal_pb2.PrincipalKind.Value(f"PRINCIPAL_KIND_{who.kind.name}"),
+        issuer=who.issuer,
+        subject=who.subject,
+        roles=who.roles,
+        method=who.method,
+        responsible=who.responsible or "",
+    )
+
+
+def operation_state(state: str) -> operation_pb2.OperationState.ValueType:
+    """The state of an operation by its word."""
+    return operation_pb2.OperationState.Value(f"OPERATION_STATE_{state.upper()}")
+
+
+def receipt(evidence: Receipt) -> operation_pb2.Receipt:
+    """Evidence for the caller to keep."""
+    return operation_pb2.Receipt(log=evidence.log, index=evidence.index, leaf=evidence.leaf, seal=evidence.seal)
+
+
+def recorded(done: Done) -> operation_pb2.Recorded:
+    """What a request has led to."""
+    return operation_pb2.Recorded(
+        state=operation_state(done.state),
+        revision=done.revision,
+        sequence=done.receipt.sequence,
+        receipt=receipt(done.receipt),
+        repeated_request=done.is_repeated,
+    )
+
+
+# -- operations --------------------------------------------------------------------------------------------------------
+
+
+def summary(row: Summary) -> operation_pb2.Operation:
+    """An operation as lists show it."""
+    issuer, _, subject = row.started_by.partition(":")
+    return operation_pb2.Operation(
+        namespace=row.namespace,
+        id=row.operation,
+        name=row.definition,
+        state=operation_state(row.state),
+        revision=row.revision,
+        sequence=row.sequence,
+        key=row.key or "",
+        labels=dict(row.labels),
+        start_time=timestamp(row.started_at),
+        update_time=timestamp(row.updated_at),
+        end_time=timestamp(row.ended_at),
+        started_by=principal_pb2.Principal(issuer=issuer, subject=subject),
+        requested_by=row.requested_by or "",
+        awaited=_awaited(row),
+        definition_digest=row.digest,
+    )
+
+
+def operation(row: Summary, state: Operation, said: Payloads, now: int) -> operation_pb2.Operation:
+    """An operation with its flow, input and output. `row` brings what the state does not know: key and labels."""
+    # The row was read beside the state, maybe an event earlier or later: what both know is taken from the state.
+    message = summary(row)
+    fresh = summarise(row.namespace, row.operation, state)
+    message.state = operation_state(state.state.value)
+    message.revision = state.revision
+    message.sequence = state.sequence
+    message.update_time.CopyFrom(_present(state.updated_at))
+    if state.ended_at is not None:
+        message.end_time.CopyFrom(_present(state.ended_at))
+    message.started_by.CopyFrom(principal(state.started_by))
+    message.awaited.CopyFrom(_awaited(fresh))
+    message.items.extend(_item(item, said, now) for item in state.items)
+    message.input = said.get((1, "input"), b"")
+    message.output = _output(state, said)
+    if state.clock is not None:
+        message.clock.CopyFrom(_clock("operation", state.clock, now))
+    return message
+
+
+def payload_sequences(state: Operation) -> list[int]:
+    """The events whose payloads an operation is shown with: its input and its outputs."""
+    outputs = (item.output_sequence for item in state.items if isinstance(item, StepItem))
+    return [1, *(sequence for sequence in outputs if sequence)]
+
+
+def _present(at_us: int) -> Any:
+    return timestamp(at_us)
+
+
+def _output(state: Operation, said: Payloads) -> bytes:
+    """The output of the operation: that of the last step that was done."""
+    for item in reversed(state.items):
+        if isinstance(item, StepItem) and item.state is StepState.DONE:
+            return said.get((item.output_sequence, "output"), b"")
+    return b""
+
+
+def _awaited(row: Summary) -> operation_pb2.Awaited:
+    if not row.awaits:
+        return operation_pb2.Awaited(due_time=timestamp(row.due_at))
+    return operation_pb2.Awaited(
+        kind=row.awaits,
+        who=row.awaits_who,
+        name=row.awaits_name,
+        since_time=timestamp(row.awaits_since),
+        due_time=timestamp(row.due_at),
+    )
+
+
+def _item(item: Item, said: Payloads, now: int) -> operation_pb2.FlowItem:
+    name = item.definition.name
+    message = operation_pb2.FlowItem(name=name, instance=item.instance)
+    if isinstance(item, StepItem):
+        message.step.CopyFrom(
+            operation_pb2.StepStatus(
+                state=operation_pb2.StepState.Value(f"STEP_STATE_{item.state.name}"),
+                svc=item.definition.svc,
+                attempt=item.attempt,
+                retries_used=item.failures,
+                retries=item.definition.retries,
+                retry_time=timestamp(item.retry_at),
+                code=item.code or "",
+                output=said.get((item.output_sequence, "output"), b""),
+            )
+        )
+    else:
+        message.checkpoint.CopyFrom(_checkpoint(item))
+    if item.clock is not None:
+        message.clock.CopyFrom(_clock(name, item.clock, now))
+        if item.clock.running_since is not None:
+            due_at = item.clock.running_since + item.clock.budget_ms * 1000 - item.clock.used_us
+            message.due_time.CopyFrom(_present(due_at))
+    return message
+
+
+def _checkpoint(item: CheckpointItem) -> operation_pb2.CheckpointStatus:
+    return operation_pb2.CheckpointStatus(
+        state=operation_pb2.CheckpointState.Value(f"CHECKPOINT_STATE_{item.state.name}"),
+        role=item.definition.role,
+        claimed_by=item.claimed_by or "",
+        assigned_to=item.assigned_to or "",
+        decided_by=principal(item.decided_by) if item.decided_by is not None else None,
+        digest=item.digest or "",
+    )
+
+
+def _clock(scope: str, clock: SlaClock, now: int) -> event_pb2.ClockReading:
+    reading = clock.read(0, now)
+    return event_pb2.ClockReading(
+        scope=scope, budget_ms=reading.budget_ms, used_ms=reading.used_ms, remaining_ms=reading.remaining_ms
+    )
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def event(row: Recorded, said: Payloads, names: Mapping[int, str], cursor: str, with_record: bool) -> event_pb2.Event:
+    """An event from its record. Kinds this daemon does not know pass like any other."""
+    told: dict[str, Any] = json.loads(row.record)
+    who, data = told["principal"], told["data"]
+    subject = told["subject"] or {}
+    return event_pb2.Event(
+        namespace=told["namespace"],
+        operation_id=told["operation"],
+        sequence=row.sequence,
+        time=timestamp(moment.read(told["at"])),
+        kind=told["kind"],
+        principal=principal_pb2.Principal(
+            kind=principal_pb2.PrincipalKind.Value(f"PRINCIPAL_KIND_{who['kind'].upper()}"),
+            issuer=who["issuer"],
+            subject=who["subject"],
+            roles=who["roles"],
+            method=who["method"],
+            responsible=who.get("responsible", ""),
+        ),
+        subject=event_pb2.Subject(
+            name=subject.get("name", ""), instance=subject.get("instance", 0), attempt=subject.get("attempt", 0)
+        ),
+        data=_data(told["kind"], data, names),
+        payloads={name: said[row.sequence, name] for name in told["payloads"] if (row.sequence, name) in said},
+        record=row.record if with_record else b"",
+        cursor=cursor,
+    )
+
+
+def _data(kind: str, data: Mapping[str, Any], names: Mapping[int, str]) -> event_pb2.EventData:
+    """The facts of a record under the names that the API has for them."""
+    decided = kind in ("checkpoint_approved", "checkpoint_rejected")
+    return event_pb2.EventData(
+        role=data.get("role", ""),
+        person=data.get("person") or data.get("assigned_to") or "",
+        code=data.get("code", ""),
+        retry=data.get("retry", 0),
+        retries=data.get("retries", 0),
+        retry_time=_time(data, "retry_at"),
+        sla_ms=data.get("sla_ms") or 0,
+        due_time=_time(data, "due_at"),
+        late_ms=data.get("late_ms", 0),
+        digest=data.get("digest") or data.get("seen") or "",
+        clocks=[
+            event_pb2.ClockReading(
+                scope=names.get(clock["instance"], "operation"),
+                budget_ms=clock["budget_ms"],
+                used_ms=clock["used_ms"],
+                remaining_ms=clock["budget_ms"] - clock["used_ms"],
+            )
+            for clock in data.get("clocks", ())
+        ],
+        unseen=decided and data.get("seen") is None,
+        count=data.get("count", 0),
+        from_state=data.get("from_state", ""),
+        session=data.get("session", ""),
+        clock=data.get("clock", ""),
+    )
+
+
+def _time(data: Mapping[str, Any], name: str) -> Any:
+    return timestamp(moment.read(data[name])) if data.get(name) is not None else None

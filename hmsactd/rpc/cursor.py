@@ -1,0 +1,48 @@
+"""Opaque cursors: where to go on, and of which query. A cursor of another query is refused, not misread."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+
+from hmsactd.errors import InvalidArgument, Violation
+
+CURSOR_MAX = 512
+"""Longer than any cursor we make: whatever is longer is not ours."""
+
+
+def encode(query: tuple[str, ...], position: list[int | str]) -> str:
+    """A cursor for the position within the results of a query."""
+    text = json.dumps([_mark(query), *position], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def decode(field: str, text: str, query: tuple[str, ...], shape: tuple[type, ...]) -> list[int | str] | None:
+    """The position in a cursor, None for an empty one. Raises `InvalidArgument` if it is not a cursor of this query."""
+    if not text:
+        return None
+    position = _read(text)
+    if position is None or tuple(type(part) for part in position[1:]) != shape:
+        raise InvalidArgument([Violation(field, "is not a cursor that this daemon has given", "BAD_CURSOR")])
+    if position[0] != _mark(query):
+        sentence = "is a cursor of another query: send it with the filter, order and operation that it came with"
+        raise InvalidArgument([Violation(field, sentence, "CURSOR_OF_ANOTHER_QUERY")])
+    return position[1:]
+
+
+def _read(text: str) -> list[int | str] | None:
+    if len(text) > CURSOR_MAX:
+        return None
+    try:
+        # Strict: whatever is not exactly what `encode` makes is not ours.
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        found = json.loads(raw)
+    except (binascii.Error, ValueError):
+        return None
+    return found if isinstance(found, list) and found else None
+
+
+def _mark(query: tuple[str, ...]) -> str:
+    return hashlib.sha256("\x00".join(query).encode()).hexdigest()[:12]

@@ -1,0 +1,162 @@
+"""What every servicer needs: the parts of the daemon, and the fields that all requests share, checked in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+
+from hmsactd.clock import Clock
+from hmsactd.core.operation import Operation
+from hmsactd.core.payload import Payload
+from hmsactd.definition.bounds import Bounds
+from hmsactd.engine.engine import Engine
+from hmsactd.engine.letter import RequestKey, Told
+from hmsactd.engine.requests import Done, Requests
+from hmsactd.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
+from hmsactd.identity.identity import Identity
+from hmsactd.rpc.caller import caller
+from hmsactd.settings import Settings
+from hmsactd.store.store import Store
+from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
+from hmsactd.timeline.timeline import Timelines
+
+DEFAULT_NAMESPACE = "default"
+NAMESPACE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+ID_PART = re.compile(r"[a-z0-9_]{1,64}")
+PAGE_DEFAULT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of the daemon that servicers speak to."""
+
+    settings: Settings
+    bounds: Bounds
+    clock: Clock
+    identity: Identity
+    store: Store
+    timelines: Timelines
+    engine: Engine
+    requests: Requests
+
+    async def resolve(self, namespace: str, said: str) -> str:
+        """The id of the operation that a caller means: the whole id, or a part that no other id has."""
+        if not ID_PART.fullmatch(said):
+            sentence = "is not an operation id, nor a part of one" if said else "says no operation"
+            raise InvalidArgument([Violation("operation_id", sentence, "BAD_OPERATION_ID")])
+        found = await self.store.find(namespace, said, 2)
+        if not found:
+            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {said}")
+        if len(found) > 1:
+            raise FailedPrecondition(
+                "OPERATION_AMBIGUOUS", f"{said} is part of more than one id: {', '.join(found)}, …"
+            )
+        return found[0]
+
+    async def view(self, namespace: str, operation_id: str) -> Operation:
+        """The state of an operation; raises `NotFound`."""
+        operation = await self.engine.look(namespace, operation_id)
+        if operation is None:
+            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
+        return operation
+
+    async def tell(self, request: Any, rpc: str, checked: Checked, told: Told) -> Done:
+        """Tell an existing operation something on behalf of the caller, once for each request id."""
+        operation_id = await self.resolve(checked.namespace, request.operation_id)
+        key = request_key(request, rpc, checked.namespace)
+        return await self.requests.once(
+            checked.namespace, key, lambda: self.engine.tell(checked.namespace, operation_id, told, key)
+        )
+
+    def page_size(self, asked: int) -> int:
+        """How many entries a page has."""
+        if asked < 0:
+            raise InvalidArgument([Violation("page_size", "is negative", "OUT_OF_RANGE")])
+        return min(asked or PAGE_DEFAULT, self.bounds.page_max)
+
+
+@dataclass(slots=True)
+class Checked:
+    """A request being checked: every fault is gathered, and told at once by `done`."""
+
+    bounds: Bounds
+    namespace: str
+    faults: list[Violation] = field(default_factory=list)
+
+    def fault(self, place: str, sentence: str, reason: str) -> None:
+        """Note something that is wrong."""
+        self.faults.append(Violation(place, sentence, reason))
+
+    def words(self, place: str, said: str, max_bytes: int | None = None) -> Payload | None:
+        """Text in the caller's own words; None if there is none."""
+        bound = self.bounds.comment_max_bytes if max_bytes is None else max_bytes
+        size = len(said.encode("utf-8", "surrogatepass"))
+        if size > bound:
+            self.fault(place, f"has {size} bytes; at most {bound} are allowed", "TOO_LONG")
+            return None
+        return commit_words(said) if said else None
+
+    def json(self, place: str, said: bytes) -> Payload | None:
+        """A JSON text; null if there is none."""
+        try:
+            return commit(said or b"null", self.bounds.payload_max_bytes, self.bounds.depth_max)
+        except NotJson as error:
+            self.fault(place, str(error), "NOT_JSON")
+        except TooLarge as error:
+            self.fault(place, str(error), "TOO_LARGE")
+        except TooDeep as error:
+            self.fault(place, str(error), "TOO_DEEP")
+        return None
+
+    def demand(self, place: str, said: object, sentence: str) -> None:
+        """A field that may not be empty."""
+        if not said:
+            self.fault(place, sentence, "REQUIRED")
+
+    def done(self) -> None:
+        """Raises `InvalidArgument` with every fault found."""
+        if self.faults:
+            raise InvalidArgument(self.faults)
+
+
+def check(desk: Desk, request: Any) -> Checked:
+    """Begin to check a request: the fields that all have."""
+    namespace = getattr(request, "namespace", "") or DEFAULT_NAMESPACE
+    checked = Checked(desk.bounds, namespace)
+    if not NAMESPACE.fullmatch(namespace):
+        checked.fault("namespace", "is not a name: a letter, then letters, digits, _ and -, at most 63", "BAD_NAME")
+    request_id = getattr(request, "request_id", "")
+    if len(request_id) > desk.bounds.request_id_max:
+        sentence = f"has {len(request_id)} characters; at most {desk.bounds.request_id_max} are allowed"
+        checked.fault("request_id", sentence, "TOO_LONG")
+    return checked
+
+
+def namespace_of(desk: Desk, request: Any) -> str:
+    """The namespace of a request that has nothing else to check."""
+    checked = check(desk, request)
+    checked.done()
+    return checked.namespace
+
+
+def revision_of(request: Any) -> int | None:
+    """The revision of the flow that the caller has seen, if they say so."""
+    return request.expected_revision or None
+
+
+def request_key(request: Any, rpc: str, namespace: str) -> RequestKey | None:
+    """The request, if it has an id: its digest is over everything but the id."""
+    if not request.request_id:
+        return None
+    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request))
+
+
+def _digest(request: Message) -> str:
+    content = type(request)()
+    content.CopyFrom(request)
+    content.ClearField("request_id")
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()

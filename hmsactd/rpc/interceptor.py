@@ -1,0 +1,144 @@
+"""What happens around every request: who is calling, may they, the servicer, its errors, the measure. In one place.
+
+It is the outermost interceptor; no exception gets past it, because gRPC would send its text to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol, cast
+
+import grpc
+from grpc.aio import AbortError
+
+from hmsactd.core.principal import Principal
+from hmsactd.errors import PermissionDenied
+from hmsactd.identity.authenticate import Metadata
+from hmsactd.rpc.caller import called_by
+from hmsactd.rpc.status import abort, error_of
+
+OURS = "/hmsact."
+"""How the names of our RPCs begin. Health and reflection are gRPC's own: monitoring needs no token for them."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Any
+Behaviour = Callable[[Any, Context], Any]
+
+Measure = Callable[[str, str, float], None]
+"""Told of every request that has ended: its RPC ("/package.Service/Method"), the name of its status, seconds."""
+
+
+class Gatekeeper(Protocol):
+    """Knows who is calling and what they may do; see hmsactd.identity."""
+
+    def principal_of(self, metadata: Metadata) -> Principal:
+        """Returns the principal behind the headers; raises Unauthenticated."""
+        ...
+
+    def may(self, principal: Principal, permission: str) -> bool:
+        """Returns True if the principal has the permission."""
+        ...
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Stands before all servicers."""
+
+    def __init__(self, identity: Gatekeeper, permissions: Mapping[str, str], measure: Measure) -> None:
+        self._identity = identity
+        self._permissions = permissions
+        self._measure = measure
+        self._guarded: dict[str, tuple[object, Handler]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Puts the guard before the handler of a request."""
+        handler = await continuation(handler_call_details)
+        rpc = handler_call_details.method
+        if handler is None or not rpc.startswith(OURS):
+            return handler
+        known = self._guarded.get(rpc)
+        if known is None or known[0] is not handler:
+            known = self._guarded[rpc] = (handler, self._guard(rpc, handler))
+        return known[1]
+
+    def _guard(self, rpc: str, handler: Handler) -> Handler:
+        """The handler behind the guard, in the same one of gRPC's four shapes."""
+        codecs = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                return grpc.unary_unary_rpc_method_handler(self._answering(rpc, handler.unary_unary), **codecs)
+            case True, False:
+                return grpc.stream_unary_rpc_method_handler(self._answering(rpc, handler.stream_unary), **codecs)
+            case False, True:
+                return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler.unary_stream), **codecs)
+            case _:
+                return grpc.stream_stream_rpc_method_handler(self._streaming(rpc, handler.stream_stream), **codecs)
+
+    def _answering(self, rpc: str, behaviour: Any) -> Any:
+        """A servicer's method that gives one answer."""
+
+        async def guarded(request: Any, context: Context) -> Any:
+            return await self._pass(rpc, context, lambda: behaviour(request, context))
+
+        return guarded
+
+    def _streaming(self, rpc: str, behaviour: Any) -> Any:
+        """A servicer's method that gives a stream of answers."""
+
+        async def guarded(request: Any, context: Context) -> None:
+            async def send() -> None:
+                # Closed whatever happens: the servicer's own cleanup must not wait for the garbage collector.
+                async with aclosing(behaviour(request, context)) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+
+            await self._pass(rpc, context, send)
+
+        return guarded
+
+    async def _pass(self, rpc: str, context: Context, serve: Callable[[], Awaitable[Any]]) -> Any:
+        """Lets one request through, or aborts it; measures it in either case."""
+        started = time.perf_counter()
+        code = "OK"
+        try:
+            self._admit(rpc, context)
+            return await serve()
+        except asyncio.CancelledError:
+            code = _why_cancelled(context)
+            raise
+        except AbortError:
+            code = context.code().name
+            raise
+        except Exception as raised:  # noqa: BLE001 -- whatever it is, its text must not reach the caller
+            error = error_of(raised)
+            code = error.code
+            await abort(context, error)
+        finally:
+            self._measure(rpc, code, time.perf_counter() - started)
+
+    def _admit(self, rpc: str, context: Context) -> None:
+        """Says who is calling; raises Unauthenticated or PermissionDenied."""
+        principal = self._identity.principal_of(cast("Metadata", context.invocation_metadata() or ()))
+        permission = self._permissions[rpc]
+        if not self._identity.may(principal, permission):
+            raise PermissionDenied(
+                "PERMISSION_MISSING",
+                f"{principal.id} lacks the permission {permission}",
+                metadata={"permission": permission, "principal": principal.id},
+            )
+        called_by(principal)
+
+
+def _why_cancelled(context: Context) -> str:
+    """The handler is cancelled both when the caller gives up and when the caller's time is over."""
+    left_s: float | None = context.time_remaining()
+    return "DEADLINE_EXCEEDED" if left_s is not None and left_s <= 0 else "CANCELLED"

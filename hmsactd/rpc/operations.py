@@ -1,0 +1,143 @@
+"""`OperationService`: start, find, steer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from grpc import aio
+from hmsact.v1 import operation_pb2 as pb
+from hmsact.v1 import operation_pb2_grpc
+
+from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
+from hmsactd.errors import Unavailable
+from hmsactd.rpc import convert, cursor, where
+from hmsactd.rpc.caller import caller
+from hmsactd.rpc.desk import Desk, check, namespace_of, revision_of
+from hmsactd.rpc.patience import Patience
+from hmsactd.rpc.start import Starter
+from hmsactd.rpc.times import span_ms
+
+Context = aio.ServicerContext[Any, Any]
+
+WAIT_DEFAULT_MS = 60_000
+WAIT_MAX_MS = 600_000
+
+
+class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
+    """Starts operations, finds them and steers them."""
+
+    def __init__(self, desk: Desk, patience: Patience) -> None:
+        self._desk = desk
+        self._patience = patience
+        self._starter = Starter(desk)
+
+    async def StartOperation(self, request: pb.StartOperationRequest, context: Context) -> pb.StartOperationResponse:
+        done = await self._starter.start(request)
+        return pb.StartOperationResponse(operation_id=done.operation_id, recorded=convert.recorded(done))
+
+    # -- find ----------------------------------------------------------------------------------------------------------
+
+    async def GetOperation(self, request: pb.GetOperationRequest, context: Context) -> pb.GetOperationResponse:
+        namespace = namespace_of(self._desk, request)
+        operation_id = await self._desk.resolve(namespace, request.operation_id)
+        return pb.GetOperationResponse(operation=await shown(self._desk, namespace, operation_id))
+
+    async def ListOperations(self, request: pb.ListOperationsRequest, context: Context) -> pb.ListOperationsResponse:
+        checked = check(self._desk, request)
+        if request.order_by not in ("", "start_time desc", "start_time"):
+            checked.fault("order_by", 'is neither "start_time desc" nor "start_time"', "BAD_ORDER")
+        checked.done()
+        wanted = where.parse(request.filter)
+        size = self._desk.page_size(request.page_size)
+        query = ("operations", checked.namespace, request.filter, request.order_by)
+        after = cursor.decode("page_token", request.page_token, query, (int, str))
+        rows = await self._desk.store.operations(
+            checked.namespace,
+            wanted,
+            after=(int(after[0]), str(after[1])) if after is not None else None,
+            oldest_first=request.order_by == "start_time",
+            limit=size + 1,
+        )
+        page = rows[:size]
+        token = cursor.encode(query, [page[-1].started_at, page[-1].operation]) if len(rows) > size else ""
+        return pb.ListOperationsResponse(operations=map(convert.summary, page), next_page_token=token)
+
+    async def CountOperations(self, request: pb.CountOperationsRequest, context: Context) -> pb.CountOperationsResponse:
+        namespace = namespace_of(self._desk, request)
+        return pb.CountOperationsResponse(count=await self._desk.store.count(namespace, where.parse(request.filter)))
+
+    async def WaitOperation(self, request: pb.WaitOperationRequest, context: Context) -> pb.WaitOperationResponse:
+        namespace = namespace_of(self._desk, request)
+        operation_id = await self._desk.resolve(namespace, request.operation_id)
+        wait_ms = min(span_ms(request.timeout), WAIT_MAX_MS) if request.HasField("timeout") else WAIT_DEFAULT_MS
+        until_s = anyio.current_time() + wait_ms / 1000
+        with self._desk.timelines.follow(namespace, operation_id) as follower:
+            while True:
+                row = await self._desk.store.summary(namespace, operation_id)
+                if row is not None and row.ended_at is not None:
+                    break
+                if self._patience.is_stopping:
+                    raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
+                if not await self._patience.news(follower, max(0.0, until_s - anyio.current_time())):
+                    break
+        return pb.WaitOperationResponse(operation=await shown(self._desk, namespace, operation_id))
+
+    # -- steer ---------------------------------------------------------------------------------------------------------
+
+    async def PauseOperation(self, request: pb.PauseOperationRequest, context: Context) -> pb.PauseOperationResponse:
+        checked = check(self._desk, request)
+        stop_clock = request.clock == pb.PAUSE_CLOCK_STOP
+        if stop_clock:
+            checked.demand("reason", request.reason, "is demanded for a pause that stops the clock")
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        told = Pause(caller(), stop_clock, reason, revision_of(request))
+        done = await self._desk.tell(request, "PauseOperation", checked, told)
+        return pb.PauseOperationResponse(recorded=convert.recorded(done))
+
+    async def ResumeOperation(self, request: pb.ResumeOperationRequest, context: Context) -> pb.ResumeOperationResponse:
+        checked = check(self._desk, request)
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        done = await self._desk.tell(
+            request, "ResumeOperation", checked, Resume(caller(), reason, revision_of(request))
+        )
+        return pb.ResumeOperationResponse(recorded=convert.recorded(done))
+
+    async def CancelOperation(self, request: pb.CancelOperationRequest, context: Context) -> pb.CancelOperationResponse:
+        checked = check(self._desk, request)
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        done = await self._desk.tell(
+            request, "CancelOperation", checked, Cancel(caller(), reason, revision_of(request))
+        )
+        return pb.CancelOperationResponse(recorded=convert.recorded(done))
+
+    async def RetryStep(self, request: pb.RetryStepRequest, context: Context) -> pb.RetryStepResponse:
+        checked = check(self._desk, request)
+        checked.demand("step", request.step, "says no step")
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        told = RetryStep(caller(), request.step, reason, revision_of(request))
+        return pb.RetryStepResponse(
+            recorded=convert.recorded(await self._desk.tell(request, "RetryStep", checked, told))
+        )
+
+    async def SkipStep(self, request: pb.SkipStepRequest, context: Context) -> pb.SkipStepResponse:
+        checked = check(self._desk, request)
+        checked.demand("step", request.step, "says no step")
+        checked.demand("reason", request.reason, "is demanded for a skip")
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        told = SkipStep(caller(), request.step, reason, revision_of(request))
+        return pb.SkipStepResponse(recorded=convert.recorded(await self._desk.tell(request, "SkipStep", checked, told)))
+
+
+async def shown(desk: Desk, namespace: str, operation_id: str) -> pb.Operation:
+    """An operation as it is shown: its state, and the words that the caller may read."""
+    state = await desk.view(namespace, operation_id)
+    row = await desk.store.summary(namespace, operation_id)
+    assert row is not None, "an operation that has a timeline has a summary"
+    said = await desk.timelines.said(namespace, operation_id, convert.payload_sequences(state))
+    return convert.operation(row, state, said, desk.clock.now())

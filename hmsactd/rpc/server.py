@@ -1,0 +1,97 @@
+"""The gRPC server: its options, its servicers, health and reflection. Started and stopped by the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from hmsact.v1 import (
+    checkpoint_pb2_grpc,
+    operation_pb2_grpc,
+    system_pb2_grpc,
+    timeline_pb2_grpc,
+    worker_pb2_grpc,
+)
+from hmsactd.errors import StartRefused
+from hmsactd.rpc.checkpoints import CheckpointServicer
+from hmsactd.rpc.desk import Desk
+from hmsactd.rpc.interceptor import Interceptor, Measure
+from hmsactd.rpc.operations import OperationServicer
+from hmsactd.rpc.patience import Patience
+from hmsactd.rpc.permissions import FILES, permission_table
+from hmsactd.rpc.system import SystemServicer
+from hmsactd.rpc.timelines import TimelineServicer
+from hmsactd.rpc.workers import WorkerServicer
+from hmsactd.settings import Address, Grpc
+
+SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
+
+KEEPALIVE = (
+    # A connection that is half open is found out within 80 s, whatever it carries.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Clients may ping every 10 s; by default gRPC cuts off whoever pings more than every five minutes.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+
+class GrpcServer:
+    """The server of the daemon's API."""
+
+    def __init__(
+        self,
+        settings: Grpc,
+        desk: Desk,
+        measure: Measure,
+        version: str,
+        advance: Callable[[int], Awaitable[None]] | None,
+        has_reflection: bool,
+    ) -> None:
+        self.patience = Patience()
+        self._health = health.aio.HealthServicer()
+        self._server = aio.server(
+            interceptors=[Interceptor(desk.identity, permission_table(), measure)],
+            options=[
+                *KEEPALIVE,
+                # A second daemon on the port must fail, not share it.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.message_max_bytes),
+                ("grpc.max_send_message_length", settings.message_max_bytes),
+                # Beyond this many calls not yet accepted gRPC answers CANCELLED; its own default is 1,000.
+                ("grpc.server.max_pending_requests", settings.pending_max),
+            ],
+        )
+        self.timelines = TimelineServicer(desk, self.patience)
+        operation_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(desk, self.patience), self._server)
+        checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), self._server)
+        timeline_pb2_grpc.add_TimelineServiceServicer_to_server(self.timelines, self._server)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience), self._server)
+        system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if has_reflection:
+            names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, address: Address) -> Address:
+        """Listen, and serve; returns the address with the port it got. Raises `StartRefused` if it is taken."""
+        try:
+            port = self._server.add_insecure_port(str(address))
+            await self._server.start()
+        except RuntimeError as error:
+            raise StartRefused(f"gRPC can't listen on {address}: {error}") from error
+        return Address(address.host, port)
+
+    async def ready(self) -> None:
+        """Say so to whoever asks for the health."""
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, end streams, and let the rest finish within the grace."""
+        await self._health.enter_graceful_shutdown()
+        self.patience.stop()
+        await self._server.stop(grace_s)

@@ -1,0 +1,155 @@
+"""Starting an operation: the request checked whole, its definition read, its business key looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import lru_cache
+
+from hmsact.v1 import operation_pb2
+
+from hmsactd.core.inputs import Start
+from hmsactd.core.payload import Payload
+from hmsactd.core.transitions import FINAL
+from hmsactd.definition.fault import DefinitionFaults
+from hmsactd.definition.flow import Flow
+from hmsactd.definition.read import read
+from hmsactd.engine.requests import Done
+from hmsactd.engine.summary import Given
+from hmsactd.errors import AlreadyExists, HmsactdError
+from hmsactd.rpc.caller import caller
+from hmsactd.rpc.desk import Checked, Desk, check, request_key
+from hmsactd.store.store import Summary
+from hmsactd.timeline.payloads import commit
+
+LABEL_KEY = re.compile(r"[A-Za-z]([A-Za-z0-9_./-]*[A-Za-z0-9])?")
+FLOWS_REMEMBERED = 512
+"""Definitions kept as read. A service starts the same few over and over."""
+
+RPC = "StartOperation"
+
+
+class Starter:
+    """Starts operations. Keeps the definitions it has read, and the business keys being started."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        defaults = desk.settings.definition_defaults()
+        self._read = lru_cache(FLOWS_REMEMBERED)(lambda text: read(text, defaults, desk.bounds))
+        self._keys: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def start(self, request: operation_pb2.StartOperationRequest) -> Done:
+        """Start an operation, or return the one that the request or the key stands for."""
+        checked = check(self._desk, request)
+        flow = self._flow(checked, request.definition)
+        told = self._told(checked, request, flow)
+        given = Given(request.key or None, tuple(sorted(request.labels.items())), request.requested_by or None)
+        key = request_key(request, RPC, checked.namespace)
+        async with self._alone(checked.namespace, request.key):
+            return await self._desk.requests.once(
+                checked.namespace,
+                key,
+                lambda: self._desk.engine.start(checked.namespace, told, given, key),
+                # A business key is looked up before anything starts, so the request id has to be, too.
+                is_start=not request.key,
+                before=(lambda: self._key_holder(checked.namespace, request)) if request.key else None,
+            )
+
+    def _flow(self, checked: Checked, text: bytes) -> Flow | None:
+        try:
+            return self._read(text)
+        except DefinitionFaults as faults:
+            for fault in faults.faults:
+                checked.fault(f"definition{fault.pointer}", fault.sentence, fault.code)
+            return None
+
+    def _told(self, checked: Checked, request: operation_pb2.StartOperationRequest, flow: Flow | None) -> Start:
+        given = checked.json("input", request.input)
+        key_max, label_max = checked.bounds.key_max, checked.bounds.label_value_max
+        _check_length(checked, "key", request.key, key_max)
+        _check_length(checked, "requested_by", request.requested_by, label_max)
+        _check_labels(checked, request.labels)
+        reason = checked.words("reason", request.reason)
+        checked.done()
+        assert flow is not None and given is not None
+        return Start(
+            by=caller(),
+            flow=flow,
+            input=given,
+            labels=_committed(dict(request.labels)) if request.labels else None,
+            key=_committed(request.key) if request.key else None,
+            requested_by=_committed(request.requested_by) if request.requested_by else None,
+            reason=reason,
+        )
+
+    # -- business keys -------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _alone(self, namespace: str, key: str) -> AsyncIterator[None]:
+        """One start at a time for a business key; starts without one need not wait for each other."""
+        if not key:
+            yield
+            return
+        place = (namespace, key)
+        lock = self._keys.setdefault(place, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._keys.pop(place, None)
+
+    async def _key_holder(self, namespace: str, request: operation_pb2.StartOperationRequest) -> Done | None:
+        """The operation that has the business key, if that is to be returned; raises if it stands in the way."""
+        if not request.key:
+            return None
+        rows = await self._desk.store.by_key(namespace, request.key)
+        is_open = [row for row in rows if row.state not in FINAL]
+        match request.key_policy:
+            case operation_pb2.KEY_POLICY_ALLOW:
+                return None
+            case operation_pb2.KEY_POLICY_REJECT_ANY if rows:
+                raise _key_taken(request.key, rows[0])
+            case operation_pb2.KEY_POLICY_RETURN_OPEN if is_open:
+                row = is_open[0]
+                receipt = await self._desk.timelines.receipt(namespace, row.operation, row.sequence)
+                return Done(row.operation, row.state, row.revision, receipt, is_repeated=True)
+            case operation_pb2.KEY_POLICY_UNSPECIFIED | operation_pb2.KEY_POLICY_REJECT_OPEN if is_open:
+                raise _key_taken(request.key, is_open[0])
+            case _:
+                return None
+
+
+def _key_taken(key: str, row: Summary) -> HmsactdError:
+    return AlreadyExists(
+        "KEY_IN_USE",
+        f"{row.operation}, which is {row.state}, has the key {json.dumps(key)}",
+        metadata={"operation_id": row.operation, "state": row.state},
+    )
+
+
+def _committed(value: object) -> Payload:
+    return commit(json.dumps(value))
+
+
+def _check_length(checked: Checked, place: str, said: str, most: int) -> None:
+    if len(said) > most:
+        checked.fault(place, f"has {len(said)} characters; at most {most} are allowed", "TOO_LONG")
+
+
+def _check_labels(checked: Checked, labels: Mapping[str, str]) -> None:
+    bounds = checked.bounds
+    if len(labels) > bounds.labels_max:
+        checked.fault("labels", f"are {len(labels)}; at most {bounds.labels_max} are allowed", "TOO_MANY")
+    for name, value in labels.items():
+        place = f"labels.{name[: bounds.label_key_max]}"
+        if len(name) > bounds.label_key_max or not LABEL_KEY.fullmatch(name):
+            sentence = (
+                "is not the name of a label: a letter, then letters, digits and _ . / - up to "
+                f"{bounds.label_key_max} characters, ending in a letter or digit"
+            )
+            checked.fault(place, sentence, "BAD_NAME")
+        _check_length(checked, place, value, bounds.label_value_max)

@@ -1,0 +1,55 @@
+"""`SystemService`: what the daemon is, and who the caller is to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from grpc import aio
+from hmsact.v1 import system_pb2 as pb
+from hmsact.v1 import system_pb2_grpc
+
+from hmsactd.errors import FailedPrecondition, InvalidArgument, Violation
+from hmsactd.rpc import convert
+from hmsactd.rpc.caller import caller
+from hmsactd.rpc.desk import Desk
+from hmsactd.rpc.times import span_ms, timestamp
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class SystemServicer(system_pb2_grpc.SystemServiceServicer):
+    """Says what the daemon is. `advance` moves the clock where that is allowed."""
+
+    def __init__(self, desk: Desk, version: str, advance: Callable[[int], Awaitable[None]] | None) -> None:
+        self._desk = desk
+        self._version = version
+        self._advance = advance
+        self._started_at = desk.clock.now()
+
+    async def GetSystemInfo(self, request: pb.GetSystemInfoRequest, context: Context) -> pb.GetSystemInfoResponse:
+        timelines = self._desk.timelines
+        return pb.GetSystemInfoResponse(
+            version=self._version,
+            log=timelines.origin,
+            verifier_key=timelines.verifier_key,
+            log_size=timelines.size,
+            start_time=timestamp(self._started_at),
+            time=timestamp(self._desk.clock.now()),
+            dev=self._desk.settings.dev,
+            limits=asdict(self._desk.bounds),
+        )
+
+    async def Whoami(self, request: pb.WhoamiRequest, context: Context) -> pb.WhoamiResponse:
+        permissions = sorted(self._desk.identity.permissions_of(caller()))
+        return pb.WhoamiResponse(principal=convert.principal(caller()), permissions=permissions)
+
+    async def AdvanceClock(self, request: pb.AdvanceClockRequest, context: Context) -> pb.AdvanceClockResponse:
+        if self._advance is None:
+            raise FailedPrecondition("NO_TEST_CLOCK", "the clock is the machine's: start the daemon with --test-clock")
+        by_ms = span_ms(request.by)
+        if by_ms <= 0:
+            raise InvalidArgument([Violation("by", "is not a positive span", "OUT_OF_RANGE")])
+        await self._advance(by_ms * 1000)
+        return pb.AdvanceClockResponse(time=timestamp(self._desk.clock.now()))

@@ -1,0 +1,497 @@
+"""What the daemon is told to be: file, then environment, then flags, each over the one before.
+
+The text under a field is its manual; `hmsactd config --explain` prints it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from hmsactd.definition import duration
+from hmsactd.definition.bounds import Bounds
+from hmsactd.definition.read import Defaults
+from hmsactd.errors import SettingsRefused
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+PREFIX = "HMSACTD_"
+NESTED = "__"
+CONFIG_VARIABLE = "HMSACTD_CONFIG"
+
+KUBERNETES = re.compile(r"HMSACTD_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
+"""Variables that Kubernetes sets beside a service named "hmsactd", and that nobody means as settings."""
+
+STANDARD = Bounds()
+
+ASSIGN_IN_DEVELOPMENT = {"fsa.officer": "dev:jdavis@fsa.gov"}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 lets the machine choose one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length of time, written "15m"."""
+
+    ms: int
+
+    @property
+    def seconds(self) -> float:
+        """The same in seconds."""
+        return self.ms / 1000
+
+    @property
+    def us(self) -> int:
+        """The same in microseconds."""
+        return self.ms * 1000
+
+    def __str__(self) -> str:
+        return duration.spell(self.ms)
+
+
+ADDRESS_FAULT = 'is not HOST:PORT, such as "127.0.0.1:7400"'
+
+
+def _address(said: object) -> Address:
+    if isinstance(said, Address):
+        return said
+    if not isinstance(said, str):
+        raise ValueError(ADDRESS_FAULT)
+    host, colon, port = said.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(ADDRESS_FAULT)
+    return Address(host, int(port))
+
+
+def _span(said: object) -> Span:
+    if isinstance(said, Span):
+        return said
+    if not isinstance(said, str):
+        raise ValueError('is not a length of time, such as "10s"')
+    return Span(duration.parse(said))
+
+
+ListenAddress = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
+Duration = Annotated[Span, BeforeValidator(_span), PlainSerializer(str)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+class Grpc(Section):
+    """The gRPC server, for clients and workers."""
+
+    listen: ListenAddress = Address("127.0.0.1", 7400)
+    """Where clients and workers connect, HOST:PORT; port 0 takes a free one. Default 127.0.0.1:7400: this machine
+    only, because traffic is not encrypted."""
+    reflection: bool | None = None
+    """Whether the API describes itself to tools such as grpcurl. When not said, it does so with `dev` only: what
+    nobody needs in production is not offered there."""
+    message_max_bytes: Annotated[int, Field(ge=65_536, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
+    """The largest message, received or sent, in bytes. Default 4 MiB: what every gRPC client takes unless told
+    otherwise, and room for sixteen of the largest payloads."""
+    pending_max: Count = 10_000
+    """Requests that may wait to be accepted, all connections together. Default 10,000: gRPC's own 1,000 answers a
+    burst of a thousand clients with CANCELLED, and a waiting request costs a few KiB."""
+
+
+class Http(Section):
+    """The HTTP server, for monitoring."""
+
+    listen: ListenAddress = Address("127.0.0.1", 7480)
+    """Where /metrics, /healthz and /readyz are, HOST:PORT; port 0 takes a free one. Default 127.0.0.1:7480: this
+    machine only, because nobody has to sign in to read them."""
+
+
+class Data(Section):
+    """What is kept, and where."""
+
+    directory: Path = Path("hmsactd-data")
+    """The directory that holds the database and the signing keys. Default ./hmsactd-data, where the daemon is started.
+    One daemon at a time may use it."""
+    store: Literal["sqlite", "memory"] = "sqlite"
+    """How operations are kept: "sqlite", in the directory; "memory", for tests, gone at the end. Default "sqlite"."""
+
+
+class DefaultsSection(Section):
+    """What a definition gets where it says nothing. Recorded with each start: later changes leave open ones alone."""
+
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a failed step is tried again. Default 3: outlasts a restart of the service, with the delays below."""
+    retry_delay: Duration = Span(2_000)
+    """The delay before the first retry; it doubles from one to the next. Default 2s: a person watching still sees that
+    something is done, and a service that just restarted is back."""
+    retry_delay_max: Duration = Span(300_000)
+    """The longest delay between retries. Default 5m: a service that is back after an hour is noticed soon, and one
+    that isn't is not pestered."""
+    unattended: Duration = Span(900_000)
+    """How long a step may wait for a worker, or a checkpoint for somebody entitled, before that is an event and a
+    metric, without any SLA. Default 15m: longer than a deployment, shorter than anybody's patience."""
+
+    @field_validator("retry_delay_max")
+    @classmethod
+    def _not_below_the_first(cls, said: Span, info: ValidationInfo) -> Span:
+        first = info.data.get("retry_delay")
+        if first is not None and said.ms < first.ms:
+            raise ValueError(f"{said} is shorter than retry_delay, {first}")
+        return said
+
+
+class Workers(Section):
+    """Sessions of workers."""
+
+    grace: Duration = Span(10_000)
+    """How long a worker may be gone before its calls go to another. Default 10s: a lost connection is back in less,
+    and waiting longer makes every crash of a worker slow."""
+    max_in_flight: Count = 10_000
+    """Calls that one session may have in hand, whatever it asks for. Default 10,000: more than a process does at once,
+    and a bound on what one worker's death gives back."""
+    sessions_max: Count = 1_000
+    """Sessions at a time. Default 1,000: far above any agency's fleet; each costs memory and a stream."""
+
+
+class Engine(Section):
+    """Operations in memory."""
+
+    idle: Duration = Span(5_000)
+    """How long an operation that only waits is kept in memory. Default 5s: the next report of a busy operation finds it
+    there, and a million waiting ones cost nothing."""
+    mailbox_max: Count = 1_000
+    """What one operation may be told and has not heard yet; beyond it callers are asked to try again. Default 1,000:
+    no honest burst at one operation is larger."""
+
+
+class Streams(Section):
+    """Streams that follow timelines."""
+
+    buffer_max: Count = 1_000
+    """Events a follower may lag behind in memory; beyond it, it reads them from the store. Default 1,000: a second of
+    a busy daemon."""
+    heartbeat: Duration = Span(15_000)
+    """How often an idle stream says where the head is. Default 15s: below the half minute after which proxies begin to
+    cut silent connections."""
+
+
+class BoundsSection(Section):
+    """What callers may send, and how much. Past a bound, the answer is an error that names it."""
+
+    definition_max_bytes: Count = STANDARD.definition_max_bytes
+    """The JSON of a definition, in bytes. Default 512 KiB: a thousand steps, neatly indented, come to about 400."""
+    steps_max: Count = STANDARD.steps_max
+    """Steps and checkpoints of a flow. Default 1,000: what people can still read; more belongs into several flows."""
+    name_max: Count = STANDARD.name_max
+    """Characters of the name of a flow, step or checkpoint. Default 64: fits a column of a console."""
+    svc_max: Count = STANDARD.svc_max
+    """Characters of the name of a service. Default 64, as of a name."""
+    role_max: Count = STANDARD.role_max
+    """Characters of a role. Default 64, as of a name."""
+    retries_max: Annotated[int, Field(ge=0, le=1_000_000)] = STANDARD.retries_max
+    """Retries of a step. Default 100: at the longest delay that is a working day, after which a person should look."""
+    span_max: Duration = Span(STANDARD.span_max_ms)
+    """The longest SLA or timeout. Default ten years (3650d): beyond it somebody has mistaken the unit."""
+    depth_max: Annotated[int, Field(ge=1, le=100)] = STANDARD.depth_max
+    """Levels of nesting in JSON, definitions and payloads. Default 32: deeper than forms are, shallower than any
+    parser's stack."""
+    faults_max: Count = STANDARD.faults_max
+    """Faults told of one definition; further ones are counted. Default 1,000: one a step."""
+    payload_max_bytes: Annotated[int, Field(ge=2, le=16 * 1024 * 1024)] = STANDARD.payload_max_bytes
+    """An input or output, in bytes of JSON. Default 256 KiB: data of a case, not its documents, for which a payload
+    names a place."""
+    comment_max_bytes: Count = STANDARD.comment_max_bytes
+    """A comment or reason, in bytes. Default 4 KiB: a page of text."""
+    label_key_max: Count = STANDARD.label_key_max
+    """Characters of the name of a label. Default 63, as in Kubernetes."""
+    label_value_max: Count = STANDARD.label_value_max
+    """Characters of the value of a label. Default 255: an e-mail address fits."""
+    labels_max: Count = STANDARD.labels_max
+    """Labels of an operation. Default 32: each is an entry of an index."""
+    key_max: Count = STANDARD.key_max
+    """Characters of a business key. Default 255, as of a label's value."""
+    request_id_max: Count = STANDARD.request_id_max
+    """Characters of a request id. Default 64: a UUID in any spelling fits."""
+    page_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.page_max
+    """Entries of a page of a list; whoever asks for more gets this many. Default 1,000: about half a megabyte."""
+    streams_per_principal_max: Count = STANDARD.streams_per_principal_max
+    """Streams that one principal may follow at a time. Default 200: a console per officer of a large office."""
+    open_operations_per_namespace_max: Count = STANDARD.open_operations_per_namespace_max
+    """Operations of a namespace that may be open at a time. Default 1,000,000: what one daemon has been tried with."""
+
+    def bounds(self) -> Bounds:
+        """The same for those who keep to them."""
+        said = {name: getattr(self, name) for name in type(self).model_fields if name != "span_max"}
+        return Bounds(**said, span_max_ms=self.span_max.ms)
+
+
+class Log(Section):
+    """What the daemon says of itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written. Default "info": starts, stops and what needs somebody, and no line
+    for an event or a request, of which there may be thousands a second."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """"json" for machines, "console" for people, "auto" for people if it is a terminal. Default "auto"."""
+
+
+class Shutdown(Section):
+    """How the daemon ends."""
+
+    grace: Duration = Span(8_000)
+    """How long requests under way may take to end after SIGTERM. Default 8s: the daemon is gone within 10s, before
+    Kubernetes and systemd lose patience."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Made by `load`; made directly, it looks at no file and no environment."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        arbitrary_types_allowed=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
+    )
+
+    dev: bool = False
+    """Development: anybody who can reach the ports is whoever they say they are, so that both must be on loopback.
+    Default false."""
+    test_clock: bool = False
+    """A clock that `AdvanceClock` moves forward, with `dev` only. For tests of what takes days. Default false."""
+    grpc: Grpc = Grpc()
+    http: Http = Http()
+    data: Data = Data()
+    defaults: DefaultsSection = DefaultsSection()
+    assign: dict[str, str] = Field(default_factory=dict)
+    """To whom ("issuer:subject") the checkpoints of a role go at first. Default: to nobody, whoever has the role may
+    claim them; with `dev`, those of fsa.officer go to dev:jdavis@fsa.gov."""
+    workers: Workers = Workers()
+    engine: Engine = Engine()
+    streams: Streams = Streams()
+    bounds: BoundsSection = BoundsSection()
+    log: Log = Log()
+    shutdown: Shutdown = Shutdown()
+
+    @property
+    def has_reflection(self) -> bool:
+        """True if the API describes itself."""
+        return self.dev if self.grpc.reflection is None else self.grpc.reflection
+
+    def definition_defaults(self) -> Defaults:
+        """What a definition gets where it is silent."""
+        said = self.defaults
+        return Defaults(
+            retries=said.retries,
+            retry_delay_ms=said.retry_delay.ms,
+            retry_delay_max_ms=said.retry_delay_max.ms,
+            unattended_ms=said.unattended.ms,
+            assign=self.assign,
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is read, and in which order, is the business of `load`."""
+        return (init_settings,)
+
+    @field_validator("test_clock")
+    @classmethod
+    def _only_in_development(cls, said: bool, info: ValidationInfo) -> bool:
+        if said and not info.data.get("dev", True):
+            raise ValueError("is for development only: say dev as well")
+        return said
+
+    @field_validator("grpc", "http")
+    @classmethod
+    def _loopback_in_development(cls, said: Grpc | Http, info: ValidationInfo) -> Grpc | Http:
+        if info.data.get("dev") and not said.listen.is_loopback:
+            raise ValueError(f"listens on {said.listen}, where others can reach it, and with dev anybody is let in")
+        return said
+
+    @field_validator("assign")
+    @classmethod
+    def _assigned_in_development(cls, said: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """The officer of the examples is there without a line of settings."""
+        return ASSIGN_IN_DEVELOPMENT | said if info.data.get("dev") else said
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def load(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the file (or the one that HMSACTD_CONFIG names) and the environment; raises SettingsRefused.
+
+    `flags` has the shape of the file: `{"grpc": {"listen": "127.0.0.1:7400"}}`.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    file = config or (Path(named) if named else None)
+    said = Said(_read(file) if file is not None else {}, _environment(), dict(flags or {}), str(file))
+    faults = list(_unknown_variables())
+    try:
+        settings = Settings(**said.merged())
+    except ValidationError as error:
+        faults += [_fault(found, said) for found in error.errors()]
+        raise SettingsRefused(faults) from error
+    if faults:
+        raise SettingsRefused(faults)
+    return settings
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said, and where: the later over the earlier."""
+
+    in_file: dict[str, Any]
+    in_environment: dict[str, Any]
+    in_flags: dict[str, Any]
+    file: str
+
+    def merged(self) -> dict[str, Any]:
+        """All of it."""
+        return _over(self.in_flags, _over(self.in_environment, self.in_file))
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """How whoever said it would name it: as a flag, a variable, or a key of the file."""
+        name = ".".join(path)
+        if _has(self.in_flags, path):
+            return f"--{path[0] if path[-1] in ('listen', 'directory') else path[-1]}".replace("_", "-")
+        if _has(self.in_environment, path):
+            return PREFIX + NESTED.join(path).upper()
+        return f"{name} in {self.file}" if _has(self.in_file, path) else name
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsRefused([f"{file} can't be read: {error.strerror or error}"]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsRefused([f"{file} is not TOML: {error}"]) from error
+
+
+def _environment() -> dict[str, Any]:
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise SettingsRefused([f"the environment can't be used: {error}"]) from error
+
+
+def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """One set of tables over another; what is no table replaces what is there."""
+    merged = dict(lower)
+    for name, value in upper.items():
+        below = merged.get(name)
+        merged[name] = _over(value, below) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def _has(tables: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    here: Any = tables
+    for name in path:
+        if not isinstance(here, Mapping) or name not in here:
+            return False
+        here = here[name]
+    return True
+
+
+# -- faults ------------------------------------------------------------------------------------------------------------
+
+
+def _fault(found: ErrorDetails, said: Said) -> str:
+    """One fault as a sentence that begins with its place."""
+    path = tuple(str(part) for part in found["loc"])
+    place = said.place(path)
+    if found["type"] == "extra_forbidden":
+        return f"{place}: there is no such setting{_meant(path)}"
+    if found["type"] == "value_error":
+        return f"{place}: {found['ctx']['error']}"
+    return f"{place}: {found['msg'][0].lower()}{found['msg'][1:]}"
+
+
+def _meant(path: tuple[str, ...]) -> str:
+    """The known setting that comes closest to an unknown one."""
+    *tables, name = path
+    close = get_close_matches(name, _names(tables), 1)
+    return f", did you mean {'.'.join([*tables, close[0]])}?" if close else ""
+
+
+def _names(tables: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for table in tables:
+        field = model.model_fields.get(table)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _unknown_variables() -> Iterator[str]:
+    """Variables with our prefix that name no table. Those within a table are found with the table."""
+    for variable in sorted(os.environ):
+        if not variable.upper().startswith(PREFIX) or variable == CONFIG_VARIABLE or KUBERNETES.fullmatch(variable):
+            continue
+        table = variable[len(PREFIX) :].lower().split(NESTED)[0]
+        if table not in Settings.model_fields:
+            yield f"{variable}: there is no such setting (a variable is named like {PREFIX}GRPC{NESTED}LISTEN)"

@@ -1,0 +1,332 @@
+"""Keeps everything in memory: for tests, and to say in the fewest words what a store does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from hmsactd.store.errors import Fenced, Unavailable
+from hmsactd.store.store import (
+    EVERYTHING,
+    Append,
+    Batch,
+    Birth,
+    Call,
+    Due,
+    EventRow,
+    Kept,
+    Log,
+    PayloadRow,
+    PendingSize,
+    Queued,
+    QueueSize,
+    RequestRow,
+    Summary,
+    Tally,
+    Where,
+)
+
+Order = TypeVar("Order", tuple[int, str], tuple[str, str])
+
+
+class MemoryStore:
+    """A store that forgets when its process ends, and not before: it can be closed and opened again."""
+
+    def __init__(self) -> None:
+        self._log: Log | None = None
+        self._is_open = False
+        self._kept: dict[tuple[str, str], Kept] = {}
+        self._events: dict[tuple[str, str], list[EventRow]] = {}
+        self._payloads: dict[tuple[str, str], list[PayloadRow]] = {}
+        self._leaves: list[bytes] = []
+        self._nodes: dict[int, list[bytes]] = {}
+        self._seals: list[tuple[int, str]] = []
+        self._requests: dict[tuple[str, str, str, str], RequestRow] = {}
+
+    async def open(self, birth: Birth) -> Log:
+        """Begins a new epoch."""
+        known = self._log or Log(birth.origin, birth.verifier_key, 0, 0, None)
+        self._log = replace(known, epoch=known.epoch + 1)
+        self._is_open = True
+        return self._log
+
+    async def reopen(self) -> Log:
+        """Has nothing to mend."""
+        assert self._log is not None
+        self._is_open = True
+        return self._log
+
+    async def close(self) -> None:
+        """Refuses writes until it is opened again."""
+        self._is_open = False
+
+    async def write(self, batch: Batch) -> dict[int, Exception]:
+        """Writes a batch, or nothing."""
+        # Others run while a batch is on its way to a disk; so they do here.
+        await asyncio.sleep(0)
+        if not self._is_open or self._log is None:
+            raise Unavailable("the store is closed")
+        if (self._log.epoch, self._log.size) != (batch.epoch, batch.size_before):
+            raise Fenced("another process has written to the log")
+        refused = self._refused(batch.appends)
+        if refused:
+            return refused
+        for append in batch.appends:
+            self._keep(append)
+        for node in batch.nodes:
+            self._nodes.setdefault(node.level, []).append(node.hash)
+        self._seals.append((batch.size, batch.seal))
+        self._log = replace(self._log, size=batch.size, seal=batch.seal)
+        return {}
+
+    def _refused(self, appends: Sequence[Append]) -> dict[int, Exception]:
+        refused: dict[int, Exception] = {}
+        heads: dict[tuple[str, str], tuple[int, bytes | None]] = {}
+        requests: set[tuple[str, str, str, str]] = set()
+        for position, append in enumerate(appends):
+            place = (append.namespace, append.operation)
+            kept = self._kept.get(place)
+            head = heads.get(place) or ((kept.summary.sequence, kept.head) if kept else (0, None))
+            asked = {_request_id(request) for request in append.requests}
+            if head != (append.after, append.head) or asked & (requests | self._requests.keys()):
+                refused[position] = Fenced(f"another owner has written to {append.operation}")
+                continue
+            heads[place] = (append.events[-1].sequence, append.events[-1].leaf)
+            requests |= asked
+        return refused
+
+    def _keep(self, append: Append) -> None:
+        place = (append.namespace, append.operation)
+        kept = self._kept.get(place)
+        summary = append.summary if kept is None else _as_born(append.summary, kept.summary)
+        key = append.payload_key or (kept.payload_key if kept else None)
+        self._kept[place] = Kept(summary, append.events[-1].leaf, key)
+        self._events.setdefault(place, []).extend(append.events)
+        self._payloads.setdefault(place, []).extend(append.payloads)
+        self._leaves.extend(event.leaf for event in append.events)
+        self._requests |= {_request_id(request): request for request in append.requests}
+
+    async def erase(self, namespace: str, operation: str) -> bool:
+        """Forgets what was said."""
+        place = (namespace, operation)
+        kept = self._kept.get(place)
+        if kept is None:
+            return False
+        summary = replace(kept.summary, labels=(), key=None, requested_by=None)
+        self._kept[place] = Kept(summary, kept.head, None)
+        self._payloads.pop(place, None)
+        return True
+
+    async def kept(self, namespace: str, operation: str) -> Kept | None:
+        """Returns an operation as kept."""
+        return self._kept.get((namespace, operation))
+
+    async def records(
+        self,
+        namespace: str,
+        operation: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[EventRow]:
+        """Returns records, in order, or the last ones first."""
+        rows = self._events.get((namespace, operation), [])
+        within = rows[max(after, 0) : None if before is None else max(before - 1, 0)]
+        return (within[::-1] if backwards else within)[:limit]
+
+    async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
+        """Returns the encrypted payloads of some records."""
+        wanted = set(sequences)
+        return [row for row in self._payloads.get((namespace, operation), []) if row.sequence in wanted]
+
+    async def leaves(self, start: int, end: int) -> list[bytes]:
+        """Returns leaves of the log."""
+        return self._leaves[start:end]
+
+    async def nodes(self, level: int, start: int, end: int) -> list[bytes]:
+        """Returns kept inner nodes of a level."""
+        return self._nodes.get(level, [])[start:end]
+
+    async def seal_over(self, index: int) -> str | None:
+        """Returns the first seal that covers an index of the log."""
+        return next((seal for size, seal in self._seals if size > index), None)
+
+    async def last_seal(self) -> str | None:
+        """Returns the newest seal."""
+        return self._seals[-1][1] if self._seals else None
+
+    async def summary(self, namespace: str, operation: str) -> Summary | None:
+        """Returns the summary of an operation."""
+        kept = self._kept.get((namespace, operation))
+        return kept.summary if kept else None
+
+    async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
+        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        if (namespace, part) in self._kept:
+            return [part]
+        found = sorted(operation for space, operation in self._kept if space == namespace and part in operation)
+        return found[:limit]
+
+    async def operations(
+        self,
+        namespace: str,
+        where: Where = EVERYTHING,
+        *,
+        after: tuple[int, str] | None = None,
+        oldest_first: bool = False,
+        limit: int = 50,
+    ) -> list[Summary]:
+        """Returns a page of operations by (started_at, operation), beyond `after`."""
+        found = self._summaries(lambda summary: summary.namespace == namespace and _matches(summary, where))
+        return _page(found, lambda summary: (summary.started_at, summary.operation), after, limit, not oldest_first)
+
+    async def count(self, namespace: str, where: Where = EVERYTHING) -> int:
+        """Returns how many operations there are."""
+        return sum(1 for _ in self._summaries(lambda each: each.namespace == namespace and _matches(each, where)))
+
+    async def by_key(self, namespace: str, key: str) -> list[Summary]:
+        """Returns the operations that have a business key, the newest first."""
+        return await self.operations(namespace, Where(key=key), limit=len(self._kept))
+
+    async def due(self, until: int, limit: int) -> list[Due]:
+        """Returns operations that are due, the earliest first."""
+        found = sorted(
+            (summary.due_at, summary.namespace, summary.operation)
+            for summary in self._summaries()
+            if summary.due_at is not None and summary.due_at <= until
+        )
+        return [Due(namespace, operation, due_at) for due_at, namespace, operation in found[:limit]]
+
+    async def next_due(self) -> int | None:
+        """Returns the earliest due time there is."""
+        return min((summary.due_at for summary in self._summaries() if summary.due_at is not None), default=None)
+
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
+        """Returns steps that await a worker, the longest waiting first."""
+        found = self._summaries(
+            lambda each: (
+                each.awaits == "worker"
+                and each.namespace == namespace
+                and each.awaits_who == svc
+                and each.awaits_name in steps
+            )
+        )
+        ordered = sorted(found, key=lambda each: (each.awaits_since or 0, each.operation))
+        return [
+            Queued(each.namespace, each.operation, each.awaits_name, each.awaits_instance, each.awaits_since or 0)
+            for each in ordered[:limit]
+        ]
+
+    async def queue_sizes(self) -> list[QueueSize]:
+        """Returns how many steps await a worker, a service."""
+        since: dict[tuple[str, str], list[int]] = {}
+        for each in self._summaries(lambda each: each.awaits == "worker"):
+            since.setdefault((each.namespace, each.awaits_who), []).append(each.awaits_since or 0)
+        return [QueueSize(namespace, svc, len(times), min(times)) for (namespace, svc), times in sorted(since.items())]
+
+    async def calls(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Call]:
+        """Returns a page of what workers have in hand."""
+        found = self._summaries(lambda each: each.session is not None)
+        return [Call(each.namespace, each.operation, each.session or "") for each in _page(found, _place, after, limit)]
+
+    async def pending(
+        self,
+        namespace: str,
+        roles: Sequence[str] | None = None,
+        *,
+        after: tuple[int, str] | None = None,
+        limit: int = 50,
+    ) -> list[Summary]:
+        """Returns operations that await a decision."""
+        found = self._awaiting_decision(namespace, roles)
+        return _page(found, lambda summary: (summary.awaits_since or 0, summary.operation), after, limit)
+
+    async def count_pending(self, namespace: str, roles: Sequence[str] | None = None) -> int:
+        """Returns how many operations await a decision."""
+        return sum(1 for _ in self._awaiting_decision(namespace, roles))
+
+    async def pending_sizes(self) -> list[PendingSize]:
+        """Returns how many operations await a decision, by definition, checkpoint and role."""
+        since: dict[tuple[str, str, str, str], list[int]] = {}
+        for each in self._summaries(lambda each: each.awaits == "decision"):
+            place = (each.namespace, each.definition, each.awaits_name, each.awaits_who)
+            since.setdefault(place, []).append(each.awaits_since or 0)
+        return [PendingSize(*place, len(times), min(times)) for place, times in sorted(since.items())]
+
+    async def request(self, namespace: str, principal: str, rpc: str, request_id: str) -> RequestRow | None:
+        """Returns what became of a request."""
+        return self._requests.get((namespace, principal, rpc, request_id))
+
+    async def tallies(self) -> list[Tally]:
+        """Returns how many operations there are by definition and state."""
+        counted = Counter((each.namespace, each.definition, each.state) for each in self._summaries())
+        return [Tally(*what, count) for what, count in sorted(counted.items())]
+
+    async def alarmed(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Summary]:
+        """Returns a page of operations with alarms."""
+        return _page(self._summaries(lambda each: each.alarms is not None), _place, after, limit)
+
+    def _summaries(self, wanted: Callable[[Summary], bool] = lambda _: True) -> Iterable[Summary]:
+        return (kept.summary for kept in self._kept.values() if wanted(kept.summary))
+
+    def _awaiting_decision(self, namespace: str, roles: Sequence[str] | None) -> Iterable[Summary]:
+        return self._summaries(
+            lambda each: (
+                each.awaits == "decision"
+                and each.namespace == namespace
+                and (roles is None or each.awaits_who in roles)
+            )
+        )
+
+
+def _page(
+    found: Iterable[Summary],
+    order: Callable[[Summary], Order],
+    after: Order | None,
+    limit: int,
+    newest_first: bool = False,
+) -> list[Summary]:
+    """A page in an order, beyond where the last one ended."""
+    if after is not None:
+        beyond = after
+        found = (each for each in found if (order(each) < beyond if newest_first else order(each) > beyond))
+    return sorted(found, key=order, reverse=newest_first)[:limit]
+
+
+def _place(summary: Summary) -> tuple[str, str]:
+    return summary.namespace, summary.operation
+
+
+def _request_id(request: RequestRow) -> tuple[str, str, str, str]:
+    return request.namespace, request.principal, request.rpc, request.request_id
+
+
+def _as_born(summary: Summary, born: Summary) -> Summary:
+    """What an operation is born with stays as it was."""
+    return replace(
+        summary,
+        definition=born.definition,
+        digest=born.digest,
+        started_at=born.started_at,
+        started_by=born.started_by,
+        key=born.key,
+        labels=born.labels,
+        requested_by=born.requested_by,
+    )
+
+
+def _matches(summary: Summary, where: Where) -> bool:
+    return (
+        (not where.states or summary.state in where.states)
+        and where.definition in (None, summary.definition)
+        and where.key in (None, summary.key)
+        and where.started_by in (None, summary.started_by)
+        and set(where.labels) <= set(summary.labels)
+        and where.awaits in (None, summary.awaits)
+        and (not where.awaits_who or summary.awaits_who in where.awaits_who)
+    )

@@ -1,0 +1,365 @@
+"""What every store does, and the rows that pass in and out of it.
+
+All writing goes through `write`, one batch at a time. Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Where an operation stands, for lists and for waking it up.
+
+    What it was born with (definition, digest, started_at, started_by, key, labels, requested_by) is kept from its
+    first append; later values of these are not looked at.
+    """
+
+    namespace: str
+    operation: str
+    definition: str
+    digest: str
+    state: str
+    revision: int
+    sequence: int
+    started_at: int
+    updated_at: int
+    ended_at: int | None = None
+    due_at: int | None = None
+    awaits: str = ""  # worker, report, decision, operator, clock, or nothing
+    awaits_who: str = ""
+    awaits_name: str = ""
+    awaits_instance: int = 0
+    awaits_since: int | None = None
+    session: str | None = None
+    claimed_by: str | None = None
+    assigned_to: str | None = None
+    alarms: str | None = None
+    started_by: str = ""
+    key: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    requested_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A record, its place in the log and on its timeline, and its hash."""
+
+    index: int
+    sequence: int
+    record: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRow:
+    """An encrypted payload of a record."""
+
+    sequence: int
+    name: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """What became of a request that carried an id. `principal` is "issuer:subject"; `digest` is that of its content."""
+
+    namespace: str
+    principal: str
+    rpc: str
+    request_id: str
+    digest: str
+    operation: str
+    sequence: int
+    state: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """An inner node of the log's tree."""
+
+    level: int
+    position: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What one operation adds. It is kept only if `after` and `head` are its last sequence and leaf as kept."""
+
+    namespace: str
+    operation: str
+    after: int
+    head: bytes | None
+    events: tuple[EventRow, ...]
+    summary: Summary
+    before: Summary | None
+    payload_key: bytes | None
+    payloads: tuple[PayloadRow, ...] = ()
+    requests: tuple[RequestRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is written at once: the appends, the tree above them, and the seal over it."""
+
+    epoch: int
+    size_before: int
+    size: int
+    appends: tuple[Append, ...]
+    nodes: tuple[NodeRow, ...]
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The identity that a log gets if there is none yet."""
+
+    origin: str
+    verifier_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The log as kept: who it is, how far it goes, and the seal over that."""
+
+    origin: str
+    verifier_key: str
+    epoch: int
+    size: int
+    seal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An operation as kept: its summary, the leaf of its last record, its wrapped payload key unless erased."""
+
+    summary: Summary
+    head: bytes
+    payload_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which operations: all that is said must hold. An empty tuple or None says nothing."""
+
+    states: tuple[str, ...] = ()
+    definition: str | None = None
+    key: str | None = None
+    started_by: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    awaits: str | None = None
+    awaits_who: tuple[str, ...] = ()
+
+
+EVERYTHING = Where()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An operation that wants to be woken."""
+
+    namespace: str
+    operation: str
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A step that awaits a worker."""
+
+    namespace: str
+    operation: str
+    step: str
+    instance: int
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSize:
+    """How many steps of a service await a worker, and since when the oldest does."""
+
+    namespace: str
+    svc: str
+    count: int
+    oldest_since: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSize:
+    """How many decisions a role owes at a checkpoint of a definition, and since when the oldest is awaited."""
+
+    namespace: str
+    definition: str
+    checkpoint: str
+    role: str
+    count: int
+    oldest_since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An attempt that a worker's session has in hand."""
+
+    namespace: str
+    operation: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many operations of a definition are in a state."""
+
+    namespace: str
+    definition: str
+    state: str
+    count: int
+
+
+class Store(Protocol):
+    """Keeps everything. One process writes; reads are short and may run beside the writing."""
+
+    async def open(self, birth: Birth) -> Log:
+        """Opens what is there, or begins it as `birth` says, and begins a new epoch; raises DataRefused."""
+        ...
+
+    async def reopen(self) -> Log:
+        """After a failed write: opens anew, in the same epoch, and says how far the log goes now."""
+        ...
+
+    async def close(self) -> None:
+        """Closes; what was being written is finished first."""
+        ...
+
+    async def write(self, batch: Batch) -> dict[int, Exception]:
+        """Writes a batch, or nothing.
+
+        Returns, by position in `batch.appends`, why some can't be written: Fenced, or what is wrong with their rows;
+        if there are any, nothing was written. Raises Fenced if another process has the log, Unavailable if it isn't
+        known what was written.
+        """
+        ...
+
+    async def erase(self, namespace: str, operation: str) -> bool:
+        """Forgets the payload key, payloads, labels, business key and requester of an operation for good."""
+        ...
+
+    async def kept(self, namespace: str, operation: str) -> Kept | None:
+        """Returns an operation as kept."""
+        ...
+
+    async def records(
+        self,
+        namespace: str,
+        operation: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 500,
+        backwards: bool = False,
+    ) -> list[EventRow]:
+        """Returns records with `after` < sequence < `before`, in order, or the last ones first."""
+        ...
+
+    async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
+        """Returns the encrypted payloads of some records."""
+        ...
+
+    async def leaves(self, start: int, end: int) -> list[bytes]:
+        """Returns the leaves of the log from index `start` to before `end`."""
+        ...
+
+    async def nodes(self, level: int, start: int, end: int) -> list[bytes]:
+        """Returns the kept inner nodes of a level from position `start` to before `end`."""
+        ...
+
+    async def seal_over(self, index: int) -> str | None:
+        """Returns the first seal that covers an index of the log."""
+        ...
+
+    async def last_seal(self) -> str | None:
+        """Returns the newest seal."""
+        ...
+
+    async def summary(self, namespace: str, operation: str) -> Summary | None:
+        """Returns the summary of an operation."""
+        ...
+
+    async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
+        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        ...
+
+    async def operations(
+        self,
+        namespace: str,
+        where: Where = EVERYTHING,
+        *,
+        after: tuple[int, str] | None = None,
+        oldest_first: bool = False,
+        limit: int = 50,
+    ) -> list[Summary]:
+        """Returns a page of operations in the order of (started_at, operation), beyond `after`."""
+        ...
+
+    async def count(self, namespace: str, where: Where = EVERYTHING) -> int:
+        """Returns how many operations there are."""
+        ...
+
+    async def by_key(self, namespace: str, key: str) -> list[Summary]:
+        """Returns the operations that have a business key, the newest first."""
+        ...
+
+    async def due(self, until: int, limit: int) -> list[Due]:
+        """Returns operations that are due at `until` or earlier, the earliest first."""
+        ...
+
+    async def next_due(self) -> int | None:
+        """Returns the earliest due time there is."""
+        ...
+
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
+        """Returns steps of these names that await a worker of a service, the longest waiting first."""
+        ...
+
+    async def queue_sizes(self) -> list[QueueSize]:
+        """Returns how many steps await a worker, a service."""
+        ...
+
+    async def calls(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Call]:
+        """Returns a page of what workers have in hand, in the order of (namespace, operation), beyond `after`."""
+        ...
+
+    async def pending(
+        self,
+        namespace: str,
+        roles: Sequence[str] | None = None,
+        *,
+        after: tuple[int, str] | None = None,
+        limit: int = 50,
+    ) -> list[Summary]:
+        """Returns operations that await a decision of these roles, in the order of (awaits_since, operation)."""
+        ...
+
+    async def count_pending(self, namespace: str, roles: Sequence[str] | None = None) -> int:
+        """Returns how many operations await a decision of these roles."""
+        ...
+
+    async def pending_sizes(self) -> list[PendingSize]:
+        """Returns how many operations await a decision, by definition, checkpoint and role."""
+        ...
+
+    async def request(self, namespace: str, principal: str, rpc: str, request_id: str) -> RequestRow | None:
+        """Returns what became of a request."""
+        ...
+
+    async def tallies(self) -> list[Tally]:
+        """Returns how many operations there are by definition and state."""
+        ...
+
+    async def alarmed(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Summary]:
+        """Returns a page of operations with alarms, in the order of (namespace, operation), beyond `after`."""
+        ...

@@ -1,0 +1,200 @@
+"""Writes what waits to be appended: all of it in one transaction, under one seal, then tells everybody.
+
+One task, `run`, is the only writer of the log. Alone, an append waits for nobody; under load whoever arrives while a
+batch is being written shares the next one. An append whose caller is gone is written all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hmsact.note import TreeHead
+from hmsact.record import leaf_hash
+
+from hmsactd.store.errors import Unavailable
+from hmsactd.store.store import Append, Batch, EventRow, Log, NodeRow, PayloadRow, RequestRow, Store, Summary
+from hmsactd.timeline.codec import Draft
+from hmsactd.timeline.follow import Followers
+from hmsactd.timeline.seal import Signer, signed_note
+from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
+
+WAITING_MAX: Final = 16_384
+BATCH_EVENTS_MAX: Final = 1_024
+
+Observe = Callable[[float, int], None]
+"""Is told how many seconds a commit took, and how many events it held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where the last record of a submission stands, and the seal over it."""
+
+    index: int
+    leaf: bytes
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What one operation wants appended, after a head that its owner knows. `done` is told what became of it."""
+
+    namespace: str
+    operation: str
+    after: int
+    head: bytes | None
+    drafts: tuple[Draft, ...]
+    summary: Summary
+    before: Summary | None
+    payload_key: bytes | None
+    payloads: tuple[PayloadRow, ...]
+    requests: tuple[RequestRow, ...]
+    done: asyncio.Future[Committed]
+
+    def refuse(self, error: Exception) -> None:
+        """Tells whoever still waits that it was not kept, or that nobody knows."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Committer:
+    """Takes submissions from every timeline, and owns the right edge of the log."""
+
+    def __init__(
+        self, store: Store, log: Log, edge: Edge, signer: Signer, followers: Followers, observe: Observe | None = None
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._edge = edge
+        self._signer = signer
+        self._followers = followers
+        self._observe = observe
+        self._waiting: deque[Submission] = deque()
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._is_running = self._is_stopping = False
+        self._doubtful: list[Submission] = []
+
+    @property
+    def size(self) -> int:
+        """How many records the log has."""
+        return self._edge.size
+
+    def submit(self, submission: Submission) -> None:
+        """Takes a submission; its `done` has a result once it is kept, or Fenced or Unavailable."""
+        if self._is_stopping or self._ended.is_set():
+            submission.refuse(Unavailable("the log is closing"))
+        elif len(self._waiting) >= WAITING_MAX:
+            submission.refuse(Unavailable(f"{WAITING_MAX} appends wait already, more than the log may have waiting"))
+        else:
+            self._waiting.append(submission)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Writes batch after batch until it is stopped.
+
+        Cancelled, it stops at once: a batch in the store's hands is then written whole or not at all, and whoever
+        waits for it learns only that this isn't known.
+        """
+        self._is_running = True
+        try:
+            while await self._has_work():
+                await self._commit(self._take())
+        finally:
+            self._ended.set()
+            for submission in self._waiting:
+                submission.refuse(Unavailable("the log has stopped"))
+
+    async def stop(self) -> None:
+        """Returns when everything that waits now is written and `run` has ended."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._is_running:
+            await self._ended.wait()
+
+    async def _has_work(self) -> bool:
+        while not self._waiting and not self._is_stopping:
+            self._wake.clear()
+            await self._wake.wait()
+        return bool(self._waiting)
+
+    def _take(self) -> list[Submission]:
+        taken = [self._waiting.popleft()]
+        events = len(taken[0].drafts)
+        while self._waiting and events + len(self._waiting[0].drafts) <= BATCH_EVENTS_MAX:
+            taken.append(self._waiting.popleft())
+            events += len(taken[-1].drafts)
+        return taken
+
+    async def _commit(self, taken: list[Submission]) -> None:
+        began = time.perf_counter()
+        try:
+            written, batch, edge = await self._write(taken)
+        except Unavailable as error:
+            self._doubtful += taken
+            for submission in taken:
+                submission.refuse(Unavailable(str(error)))
+            return
+        except BaseException:
+            for submission in taken:
+                submission.refuse(Unavailable("the log has stopped"))
+            raise
+        self._edge = edge
+        for append, submission in zip(batch.appends, written, strict=True):
+            if not submission.done.done():
+                last = append.events[-1]
+                submission.done.set_result(Committed(last.index, last.leaf, batch.seal))
+        self._followers.tell((append.namespace, append.operation) for append in batch.appends)
+        if self._observe is not None and written:
+            self._observe(time.perf_counter() - began, batch.size - batch.size_before)
+
+    async def _write(self, taken: list[Submission]) -> tuple[list[Submission], Batch, Edge]:
+        """Writes what can be written. What can't is refused, and every index after it moves: the rest is made anew."""
+        if self._doubtful:
+            await self._reopen()
+        while True:
+            batch, edge = self._batch(taken)
+            refused = await self._store.write(batch) if taken else {}
+            if not refused:
+                return taken, batch, edge
+            for position, error in refused.items():
+                taken[position].refuse(error)
+            taken = [submission for position, submission in enumerate(taken) if position not in refused]
+
+    def _batch(self, taken: list[Submission]) -> tuple[Batch, Edge]:
+        edge, nodes = self._edge.copy(), list[NodeRow]()
+        appends = tuple(_append(submission, edge, nodes) for submission in taken)
+        seal = signed_note(TreeHead(self._log.origin, edge.size, edge.root()).body(), self._signer)
+        return Batch(self._log.epoch, self._edge.size, edge.size, appends, tuple(nodes), seal), edge
+
+    async def _reopen(self) -> None:
+        """After a failed write nobody knows what was kept: the store says how far the log goes now."""
+        log = await self._store.reopen()
+        self._edge = await rebuilt_edge(log.size, kept_hashes(self._store))
+        self._followers.tell((submission.namespace, submission.operation) for submission in self._doubtful)
+        self._doubtful.clear()
+
+
+def _append(submission: Submission, edge: Edge, nodes: list[NodeRow]) -> Append:
+    rows, head = [], submission.head
+    for sequence, draft in enumerate(submission.drafts, submission.after + 1):
+        record = draft.record(edge.size, "null" if head is None else f'"{head.hex()}"')
+        head = leaf_hash(record)
+        rows.append(EventRow(edge.size, sequence, record, head))
+        edge.add(head, nodes)
+    return Append(
+        submission.namespace,
+        submission.operation,
+        submission.after,
+        submission.head,
+        tuple(rows),
+        submission.summary,
+        submission.before,
+        submission.payload_key,
+        submission.payloads,
+        submission.requests,
+    )

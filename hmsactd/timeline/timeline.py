@@ -1,0 +1,311 @@
+"""The way in: every operation's timeline, to append to, read, follow, prove and export.
+
+One `Timelines` has one log. What an event means is the core's business, how rows are kept the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from hmsact.note import TreeHead, VerifierKey, key_name
+
+from hmsactd.core.events import Event
+from hmsactd.store.errors import DataRefused
+from hmsactd.store.store import Birth, Log, PayloadRow, RequestRow, Store, Summary
+from hmsactd.timeline import codec
+from hmsactd.timeline.committer import Committed, Committer, Observe, Submission
+from hmsactd.timeline.export import Exporter
+from hmsactd.timeline.follow import Follower, Followers
+from hmsactd.timeline.keys import Keys
+from hmsactd.timeline.payloads import DataKey, Keyring
+from hmsactd.timeline.seal import Ed25519Signer, Signer, is_sealed
+from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
+
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Evidence of what was recorded: the last record's place in the log, its leaf, and the seal that covers it."""
+
+    log: str
+    index: int
+    leaf: bytes
+    seal: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A record as it stands."""
+
+    sequence: int
+    index: int
+    record: bytes
+    leaf: bytes
+
+
+class Timelines:
+    """All timelines of one log."""
+
+    def __init__(
+        self, store: Store, log: Log, edge: Edge, signer: Signer, keyring: Keyring, observe: Observe | None = None
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._keyring = keyring
+        self._followers = Followers()
+        self._committer = Committer(store, log, edge, signer, self._followers, observe)
+        self._exporter = Exporter(store, signer, keyring, log.origin)
+
+    @classmethod
+    async def open(cls, store: Store, keys: Keys, observe: Observe | None = None) -> Timelines:
+        """Opens the log of a store, or begins one; raises DataRefused if it isn't what these keys have sealed."""
+        origin = _fresh_origin()
+        log = await store.open(Birth(origin, str(_signer(origin, keys).verifier_key)))
+        try:
+            signer = _signer(log.origin, keys)
+            edge = await rebuilt_edge(log.size, kept_hashes(store))
+            _check(log, signer.verifier_key, edge)
+        except BaseException:
+            await store.close()
+            raise
+        return cls(store, log, edge, signer, Keyring(keys.payload), observe)
+
+    @property
+    def origin(self) -> str:
+        """The name of the log."""
+        return self._log.origin
+
+    @property
+    def verifier_key(self) -> str:
+        """The key that verifies its seals, as a C2SP vkey."""
+        return self._log.verifier_key
+
+    @property
+    def size(self) -> int:
+        """How many records the log has."""
+        return self._committer.size
+
+    @property
+    def epoch(self) -> int:
+        """How often the log has been opened."""
+        return self._log.epoch
+
+    @property
+    def follower_count(self) -> int:
+        """How many readers follow a timeline."""
+        return len(self._followers)
+
+    async def run(self) -> None:
+        """Commits what is appended, until `close`. Belongs in the daemon's task group, as a task of its own."""
+        await self._committer.run()
+
+    async def close(self) -> None:
+        """Writes what waits, ends `run`, closes the store."""
+        await self._committer.stop()
+        await self._store.close()
+
+    def new(self, namespace: str, operation: str) -> Timeline:
+        """Returns the timeline of an operation that begins with the next append."""
+        key = self._keyring.fresh(namespace, operation)
+        return Timeline(self._committer, self._place(namespace, operation), key, None, None)
+
+    async def load(self, namespace: str, operation: str) -> tuple[Timeline, list[Event]] | None:
+        """Returns a timeline with its events, whose payloads have no content; None if there is no such operation."""
+        kept = await self._store.kept(namespace, operation)
+        if kept is None:
+            return None
+        events: list[Event] = []
+        after, before = 0, kept.summary.sequence + 1
+        while after + 1 < before:
+            rows = await self._store.records(namespace, operation, after=after, before=before, limit=PAGE)
+            events += [event for row in rows if (event := codec.decode(row.record)) is not None]
+            after = rows[-1].sequence
+        place = self._place(namespace, operation)
+        if kept.payload_key is None:
+            # What was erased stays erased; what is said later gets a key of its own.
+            key = self._keyring.fresh(namespace, operation)
+            return Timeline(self._committer, place, key, kept.summary, kept.head), events
+        key = self._keyring.unwrap(kept.payload_key, namespace, operation)
+        return Timeline(self._committer, place, key, kept.summary, kept.head, is_key_kept=True), events
+
+    async def records(
+        self,
+        namespace: str,
+        operation: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = PAGE,
+        backwards: bool = False,
+    ) -> list[Recorded]:
+        """Returns records with `after` < sequence < `before`, in order, or the last ones first."""
+        rows = await self._store.records(
+            namespace, operation, after=after, before=before, limit=limit, backwards=backwards
+        )
+        return [Recorded(row.sequence, row.index, row.record, row.leaf) for row in rows]
+
+    async def said(self, namespace: str, operation: str, sequences: Sequence[int]) -> dict[tuple[int, str], bytes]:
+        """Returns what was said in some records, by sequence and name; what was erased is absent."""
+        told = await self._exporter.opened(namespace, operation, sequences)
+        return {place: content for place, (_, content) in told.items()}
+
+    async def receipt(self, namespace: str, operation: str, sequence: int) -> Receipt:
+        """Returns the receipt of a record; raises LookupError if there is none."""
+        rows = await self._store.records(namespace, operation, after=sequence - 1, limit=1)
+        seal = await self._store.seal_over(rows[0].index) if rows and rows[0].sequence == sequence else None
+        if seal is None:
+            raise LookupError(f"{operation} has no event {sequence}")
+        return Receipt(self._log.origin, rows[0].index, rows[0].leaf, seal, sequence)
+
+    def follow(self, namespace: str, operation: str) -> Follower:
+        """Returns a follower of an operation, registered from now on; a context manager."""
+        return self._followers.follow(namespace, operation)
+
+    def export(
+        self,
+        namespace: str,
+        operation: str,
+        now_us: int,
+        *,
+        reveal: bool = True,
+        earlier: Sequence[int] = (),
+    ) -> AsyncIterator[bytes]:
+        """Returns the parts of a file that proves a timeline; raises LookupError if there is no such operation.
+
+        Without `reveal` it shows none of what was said. `earlier` are sizes of the log that seals held elsewhere
+        name: the file then proves that the log has only grown since.
+        """
+        return self._exporter.parts(namespace, operation, now_us, reveal=reveal, earlier=earlier)
+
+    async def erase(self, namespace: str, operation: str) -> bool:
+        """Forgets for good everything that was said in an operation; its records go on proving that it was said."""
+        return await self._store.erase(namespace, operation)
+
+    def _place(self, namespace: str, operation: str) -> codec.Place:
+        return codec.Place(self._log.origin, self._log.epoch, namespace, operation)
+
+
+class Timeline:
+    """The timeline of one operation, in the hands of its actor. One append at a time."""
+
+    __slots__ = ("_committer", "_is_key_kept", "_key", "_place", "_summary", "head", "sequence")
+
+    def __init__(
+        self,
+        committer: Committer,
+        place: codec.Place,
+        key: DataKey,
+        summary: Summary | None,
+        head: bytes | None,
+        *,
+        is_key_kept: bool = False,
+    ) -> None:
+        self._committer = committer
+        self._place = place
+        self._key = key
+        self._is_key_kept = is_key_kept
+        self._summary = summary
+        self.sequence = 0 if summary is None else summary.sequence
+        self.head = head
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the operation."""
+        return self._place.namespace
+
+    @property
+    def operation(self) -> str:
+        """The id of the operation."""
+        return self._place.operation
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        names: Mapping[int, str],
+        summary: Summary,
+        requests: Sequence[RequestRow] = (),
+    ) -> Receipt:
+        """Returns once the events are kept, with the seal over them; `names` are those of instances.
+
+        Raises Fenced if another owner has written: let go. Raises Unavailable if it isn't known whether they are
+        kept, as after a cancellation: let go and load again.
+        """
+        assert events, "an append records something"
+        sequences = range(self.sequence + 1, self.sequence + 1 + len(events))
+        assert summary.sequence == sequences[-1], "a summary stands after the last event that it sums up"
+        self._assert_in_time(events)
+        drafts = tuple(
+            codec.draft(event, names.get(getattr(event, "instance", 0)), self._place, sequence)
+            for sequence, event in zip(sequences, events, strict=True)
+        )
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._committer.submit(
+            Submission(
+                self.namespace,
+                self.operation,
+                self.sequence,
+                self.head,
+                drafts,
+                summary,
+                self._summary,
+                None if self._is_key_kept else self._key.wrapped,
+                self._sealed(events),
+                tuple(requests),
+                done,
+            )
+        )
+        committed = await done
+        self.sequence, self.head, self._summary, self._is_key_kept = summary.sequence, committed.leaf, summary, True
+        return Receipt(self._place.log, committed.index, committed.leaf, committed.seal, self.sequence)
+
+    def _assert_in_time(self, events: Sequence[Event]) -> None:
+        at = 0 if self._summary is None else self._summary.updated_at
+        for event in events:
+            assert event.at >= at, "time does not go back on a timeline: whoever decides takes the later of the two"
+            at = event.at
+
+    def _sealed(self, events: Sequence[Event]) -> tuple[PayloadRow, ...]:
+        namespace, operation = self.namespace, self.operation
+        return tuple(
+            PayloadRow(sequence, name, self._key.seal(payload, namespace, operation, sequence, name))
+            for sequence, event in enumerate(events, self.sequence + 1)
+            for name, payload in codec.payloads(event)
+        )
+
+
+@asynccontextmanager
+async def open_timelines(store: Store, keys: Keys, observe: Observe | None = None) -> AsyncIterator[Timelines]:
+    """Opens timelines and closes them; `run` is the caller's to start."""
+    timelines = await Timelines.open(store, keys, observe)
+    try:
+        yield timelines
+    finally:
+        await timelines.close()
+
+
+def _signer(origin: str, keys: Keys) -> Signer:
+    return Ed25519Signer(key_name(origin), keys.signing)
+
+
+def _fresh_origin() -> str:
+    letters = string.ascii_lowercase + string.digits
+    return f"hmsactd-{''.join(secrets.choice(letters) for _ in range(12))}/log/0"
+
+
+def _check(log: Log, key: VerifierKey, edge: Edge) -> None:
+    """Refuses to go on from a log that isn't the one that was sealed last with this key."""
+    if log.verifier_key != str(key):
+        raise DataRefused("the signing key is not the one that this log was begun with")
+    if log.seal is None:
+        if log.size:
+            raise DataRefused(f"the log has {log.size} records and no seal over them")
+    elif not is_sealed(log.seal, TreeHead(log.origin, log.size, edge.root()), key):
+        raise DataRefused("the last seal does not cover the log as it stands: records were changed, added or lost")
