@@ -14,7 +14,7 @@ soak: setup ; @$(PY) -m tests.soak ## long runs with faults
 format: setup ; @.venv/bin/ruff format . && .venv/bin/ruff check --fix . ## format the code and mend what lint can mend
 proto: setup ; @sh deploy/dev/proto ## generate clients/hmsact/v1 from proto/
 baseline: setup ; @.venv/bin/buf build proto -o proto/baseline.binpb ## at a release: the API that later changes must not break
-diagram: setup ; @$(PY) -m hmsactd.core.diagram ## the state diagram, drawn from the transition table
+diagram: setup ; @$(PY) -m hmsactd.core.diagram --write ARCHITECTURE.md ## the state diagrams, drawn from the transition tables
 setup: .venv/ready ; @: ## only the virtual environment
 tools: setup .venv/tools/promtool ; @: ## what the tests need besides Python packages
 

@@ -66,20 +66,28 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def escape(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Writes control characters in a line's values as escapes: nobody forges a line by an operation's name."""
-    return {name: _printable(value) for name, value in line.items()}
+    return {
+        name: (_traceback(value) if name == "exception" else printable(value)) if isinstance(value, str) else value
+        for name, value in line.items()
+    }
 
 
-def _printable(value: object) -> object:
-    text = value if isinstance(value, str) else None
-    if text is None or CONTROL.search(text) is None:
-        return value
+def printable(text: str) -> str:
+    """The text with control characters written as escapes."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _traceback(text: str) -> str:
+    """A traceback keeps its lines, but none of them can pass for a line of the log."""
+    return "\n".join("  | " + printable(line) for line in text.split("\n"))
 
 
 def _rendering(is_console: bool, out: TextIO) -> list[Processor]:
     if is_console:
-        # Tracebacks are made after escaping, so that they keep their lines.
-        return [escape, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        console = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        )
+        return [structlog.processors.format_exc_info, escape, console]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),

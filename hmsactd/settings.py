@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -35,22 +36,29 @@ from pydantic_settings import (
 
 from hmsactd.definition import duration
 from hmsactd.definition.bounds import Bounds
-from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
+from hmsactd.identity import dev as development
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+    from hmsactd.definition.read import Defaults
 
 PREFIX = "HMSACTD_"
 NESTED = "__"
 CONFIG_VARIABLE = "HMSACTD_CONFIG"
 
+FLAGS: dict[tuple[str, ...], str] = {
+    ("grpc", "listen"): "--grpc",
+    ("http", "listen"): "--http",
+    ("data", "directory"): "--data",
+}
+"""Settings whose flag is shorter than they are."""
+
 KUBERNETES = re.compile(r"HMSACTD_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
 """Variables that Kubernetes sets beside a service named "hmsactd", and that nobody means as settings."""
 
 STANDARD = Bounds()
-
-ASSIGN_IN_DEVELOPMENT = {"fsa.officer": "dev:jdavis@fsa.gov"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,9 @@ def _span(said: object) -> Span:
     return Span(duration.parse(said))
 
 
-ListenAddress = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
-Duration = Annotated[Span, BeforeValidator(_span), PlainSerializer(str)]
+# NoDecode: what is a class here is a plain text in the environment, and not JSON.
+ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_address), PlainSerializer(str)]
+Duration = Annotated[Span, NoDecode, BeforeValidator(_span), PlainSerializer(str)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -141,8 +150,8 @@ class Grpc(Section):
     """Where clients and workers connect, HOST:PORT; port 0 takes a free one. Default 127.0.0.1:7400: this machine
     only, because traffic is not encrypted."""
     reflection: bool | None = None
-    """Whether the API describes itself to tools such as grpcurl. When not said, it does so with `dev` only: what
-    nobody needs in production is not offered there."""
+    """Whether the API describes itself to tools such as grpcurl. Default: with `dev` only, since nobody needs it in
+    production."""
     message_max_bytes: Annotated[int, Field(ge=65_536, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     """The largest message, received or sent, in bytes. Default 4 MiB: what every gRPC client takes unless told
     otherwise, and room for sixteen of the largest payloads."""
@@ -220,9 +229,6 @@ class Engine(Section):
 class Streams(Section):
     """Streams that follow timelines."""
 
-    buffer_max: Count = 1_000
-    """Events a follower may lag behind in memory; beyond it, it reads them from the store. Default 1,000: a second of
-    a busy daemon."""
     heartbeat: Duration = Span(15_000)
     """How often an idle stream says where the head is. Default 15s: below the half minute after which proxies begin to
     cut silent connections."""
@@ -335,6 +341,9 @@ class Settings(BaseSettings):
 
     def definition_defaults(self) -> Defaults:
         """What a definition gets where it is silent."""
+        # Here, because it brings the JSON Schema with it, which a look at the settings need not wait for.
+        from hmsactd.definition.read import Defaults
+
         said = self.defaults
         return Defaults(
             retries=said.retries,
@@ -374,7 +383,7 @@ class Settings(BaseSettings):
     @classmethod
     def _assigned_in_development(cls, said: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         """The officer of the examples is there without a line of settings."""
-        return ASSIGN_IN_DEVELOPMENT | said if info.data.get("dev") else said
+        return development.ASSIGN | said if info.data.get("dev") else said
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -414,11 +423,11 @@ class Said:
 
     def place(self, path: tuple[str, ...]) -> str:
         """How whoever said it would name it: as a flag, a variable, or a key of the file."""
-        name = ".".join(path)
         if _has(self.in_flags, path):
-            return f"--{path[0] if path[-1] in ('listen', 'directory') else path[-1]}".replace("_", "-")
+            return FLAGS.get(path, "--" + "-".join(path).replace("_", "-"))
         if _has(self.in_environment, path):
             return PREFIX + NESTED.join(path).upper()
+        name = ".".join(path)
         return f"{name} in {self.file}" if _has(self.in_file, path) else name
 
 

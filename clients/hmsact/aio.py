@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -89,7 +89,7 @@ class AsyncOrchestrator:
         self,
         *,
         name: str | None = None,
-        steps: Sequence[flow.Item] | Mapping[str, Any],
+        steps: flow.Steps,
         input: object = None,  # noqa: A002 - the word of the contract
         key: str | None = None,
         key_policy: KeyPolicy | None = None,
@@ -105,6 +105,7 @@ class AsyncOrchestrator:
         )
         answer = await self._call(self._stubs.operations.StartOperation, request)
         operation = AsyncOperation(self._requests.started(request, answer), self, is_whole=False)
+        operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return await operation.refresh() if key_policy == "return_open" else operation
 
@@ -132,9 +133,9 @@ class AsyncOrchestrator:
                 await asyncio.sleep(waiting.lost_s(error))
                 continue
             waiting.regained()
-            reached = AsyncOperation(answer.operation, self, is_whole=True)
+            reached = AsyncOperation(answer.operation, self, is_whole=bool(answer.operation.items))
             if reached.is_final or waiting.is_over():
-                return reached
+                return reached if answer.operation.items else await self.get(operation)
 
     async def operations(
         self,
@@ -354,14 +355,8 @@ class AsyncOrchestrator:
     ) -> list[Line]:
         """What has happened to an operation so far, as lines to be read: `line.pretty()`."""
         reader = await self._reader(operation)
-        events: list[Event] = []
-        token = ""
-        while True:
-            page = await self._call(self._stubs.timelines.ListEvents, self._requests.events(reader.operation.id, token))
-            events += map(reader.read, page.events)
-            token = page.next_page_token
-            if not token:
-                return lines_of(events, is_final=reader.is_final, everything=all)
+        told = [event async for event in self.events(reader.operation.id, all=True, follow=False)]
+        return lines_of(told, is_final=reader.is_final, everything=all)
 
     async def export(self, operation: str | OperationFacts) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads."""

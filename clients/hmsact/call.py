@@ -117,7 +117,7 @@ class Call:
         A step with a `heartbeat` limit gives signs of life by itself as long as the worker's process is well; call
         this to report progress.
         """
-        self._beat(self._key, b"" if progress is None else json_text.write(progress, "/progress"))
+        self._beat(self._key, b"" if progress is None else json_text.write(progress, "progress"))
 
     def __repr__(self) -> str:
         return f"<Call {self.step} of {self.operation_id}, attempt {self.attempt}>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -39,10 +39,10 @@ Response = TypeVar("Response")
 class Orchestrator:
     """Starts operations, watches them and steers them.
 
-    `address` is the daemon's HOST:PORT (else HMSACT_ADDRESS, else 127.0.0.1:7400), `token` says who is calling (else
-    HMSACT_TOKEN), `tls` how the connection is encrypted (None: everywhere but on this machine; True, False, the path of
-    a PEM file of authorities, or gRPC's channel credentials; HMSACT_CA names such a file), `namespace` where to work
-    (else HMSACT_NAMESPACE, else "default"), and `timeout` bounds one call.
+    `address` is the daemon's HOST:PORT (else HMSACT_ADDRESS, else 127.0.0.1:7400). `token` says who is calling (else
+    HMSACT_TOKEN; "" is nobody in particular). `tls` says how the connection is encrypted: None is everywhere but on
+    this machine; or True, False, the path of a PEM file of authorities (else HMSACT_CA), or gRPC's channel credentials.
+    `namespace` is where to work (else HMSACT_NAMESPACE, else "default"), and `timeout` bounds one call.
 
     It connects when it is first used, may be used from several threads, and repeats a call that does not reach the
     daemon; calls that change something carry a request id, so that a repeat is never a second time. Lengths of time are
@@ -102,7 +102,7 @@ class Orchestrator:
         self,
         *,
         name: str | None = None,
-        steps: Sequence[flow.Item] | Mapping[str, Any],
+        steps: flow.Steps,
         input: object = None,  # noqa: A002 - the word of the contract
         key: str | None = None,
         key_policy: KeyPolicy | None = None,
@@ -127,6 +127,7 @@ class Orchestrator:
         )
         answer = self._call(self._operations.StartOperation, request)
         operation = Operation(self._requests.started(request, answer), self, is_whole=False)
+        operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return operation.refresh() if key_policy == "return_open" else operation
 
@@ -150,7 +151,7 @@ class Orchestrator:
                 time.sleep(waiting.lost_s(error))
                 continue
             waiting.regained()
-            reached = Operation(answer.operation, self, is_whole=True)
+            reached = Operation(answer.operation, self, is_whole=bool(answer.operation.items))
             if reached.is_final or waiting.is_over():
                 return reached
 
@@ -393,14 +394,8 @@ class Orchestrator:
         Without `all` these are the narrated kinds.
         """
         reader = self._reader(operation)
-        events: list[Event] = []
-        token = ""
-        while True:
-            page = self._call(self._timelines.ListEvents, self._requests.events(reader.operation.id, token))
-            events += map(reader.read, page.events)
-            token = page.next_page_token
-            if not token:
-                return lines_of(events, is_final=reader.is_final, everything=all)
+        told = self.events(reader.operation.id, all=True, follow=False)
+        return lines_of(told, is_final=reader.is_final, everything=all)
 
     def export(self, operation: str | OperationFacts) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound."""

@@ -74,11 +74,12 @@ def target(
 ) -> Target:
     """Fills what is left out from HMSACT_ADDRESS, HMSACT_TOKEN, HMSACT_CA and HMSACT_NAMESPACE, then from defaults.
 
+    An empty token is none, whatever the environment says.
     Raises InvalidArgument for a token that no header can carry, one that would cross a network in plain text, and a
     file of authorities that cannot be read.
     """
     address = address or environment.get("HMSACT_ADDRESS") or ADDRESS
-    token = token or environment.get("HMSACT_TOKEN") or None
+    token = (environment.get("HMSACT_TOKEN") if token is None else token) or None
     if tls is None:
         tls = environment.get("HMSACT_CA") or None
     if token is not None and not (token.isascii() and token.isprintable()):

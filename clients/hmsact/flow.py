@@ -16,8 +16,15 @@ from hmsact.errors import InvalidArgument, Violation
 from hmsact.json_text import pointer
 
 
+class Item:
+    """What a flow is made of: a Step or a Checkpoint."""
+
+    __slots__ = ()
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Item):
     """A task that a service performs.
 
     `name` is unique in the flow (`[a-z][a-z0-9_]*`, up to 64 characters), `svc` the service whose workers do it.
@@ -41,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Item):
     """A decision that a person makes before the flow goes on.
 
     `name` is unique in the flow, `role` the role that a person must hold to decide, such as "fsa.officer"; `sla` is
@@ -54,15 +61,21 @@ class Checkpoint:
     sla: Duration | None = None
 
 
-Item = Step | Checkpoint | Mapping[str, Any]
-"""One item of a flow; a mapping is one in its JSON form."""
+Steps = Sequence[Item | Mapping[str, Any]] | Mapping[str, Any]
+"""A flow: its items in order, each as an object or in its JSON form; or a whole definition in its JSON form."""
+
+
+ROOT = "definition"
+"""Places are told as the daemon tells them: the field of the request, then the JSON pointer in it."""
+
+STEPS = pointer(ROOT, "steps")
 
 
 def definition(name: str | None, steps: object, sla: Duration | None = None) -> dict[str, Any]:
     """The definition, as a value that can be written as JSON.
 
     `steps` is a list of items, or a whole definition (then `name` and `sla` may be left out, and win where given).
-    Raises InvalidArgument listing everything that cannot be written down, each with its JSON pointer.
+    Raises InvalidArgument listing everything that cannot be written down, each with its place.
     """
     faults: list[Violation] = []
     whole: dict[str, Any] = {}
@@ -71,17 +84,17 @@ def definition(name: str | None, steps: object, sla: Duration | None = None) -> 
     elif isinstance(steps, Sequence) and not isinstance(steps, str | bytes):
         whole["steps"] = list(steps)
     else:
-        faults.append(Violation("/steps", "is neither a list of steps and checkpoints nor a definition"))
+        faults.append(Violation(STEPS, "is neither a list of steps and checkpoints nor a definition"))
     if name is not None:
         whole = {"name": name, **{key: value for key, value in whole.items() if key != "name"}}
     if not isinstance(whole.get("name"), str):
-        faults.append(Violation("/name", "a flow needs a name, which is a text"))
+        faults.append(Violation(pointer(ROOT, "name"), "a flow needs a name, which is a text"))
     if sla is not None:
         whole["sla"] = sla
     items = whole.get("steps")
     if isinstance(items, list | tuple):
-        whole["steps"] = [_item(item, pointer("/steps", index), faults) for index, item in enumerate(items)]
-    _write_durations(whole, "", faults)
+        whole["steps"] = [_item(item, pointer(STEPS, index), faults) for index, item in enumerate(items)]
+    _write_durations(whole, ROOT, faults)
     if faults:
         raise InvalidArgument("the flow cannot be written down", reason="BAD_DEFINITION", violations=tuple(faults))
     return whole

@@ -48,7 +48,7 @@ class Hand:
         self._reports: dict[AttemptKey, worker_pb2.Report] = {}
         self._beats: dict[AttemptKey, worker_pb2.Beat] = {}
         self._news = asyncio.Event()
-        self._change = asyncio.Event()
+        self._emptied = asyncio.Event()
 
     # -- calls
 
@@ -100,7 +100,10 @@ class Hand:
             log.error("the report of %r was refused: %s (%s)", held.call, verdict.reason, verdict.code)
         self._reports.pop(key, None)
         del self._held[key]
-        self._change.set()
+        if not self._held:
+            # Whoever wants to leave with empty hands can do so now.
+            self._emptied.set()
+            self._news.set()
 
     # -- what is to be said
 
@@ -122,8 +125,8 @@ class Hand:
     async def emptied(self) -> None:
         """Waits until nothing is in hand."""
         while self._held:
-            self._change.clear()
-            await self._change.wait()
+            self._emptied.clear()
+            await self._emptied.wait()
 
     def resend(self) -> None:
         """After a new connection: every report without a verdict goes out again."""

@@ -138,6 +138,9 @@ class Link:
 
     async def _greet(self, stream: Stream) -> bool:
         """Says hello; False if the daemon ends the stream without a word."""
+        self._said_max_in_flight = self._max_in_flight
+        self._has_said_so = False
+        self._is_draining = False
         hello = worker_pb2.Hello(
             namespace=self._target.namespace,
             svc=self._svc,
@@ -156,9 +159,6 @@ class Link:
             return False
         self._session = first.welcome.session
         self.output_bytes_max = first.welcome.payload_max_bytes or self.output_bytes_max
-        self._said_max_in_flight = self._max_in_flight
-        self._has_said_so = False
-        self._is_draining = False
         for attempt in first.welcome.gone:
             self._hand.withdraw(attempt, "lost")
         self._hand.resend()

@@ -15,7 +15,7 @@ from hmsact.duration import Duration
 from hmsact.item import ClockReading, ItemStatus, clock_of, item_of
 from hmsact.plain import plain, time_of, time_or_none
 from hmsact.principal import Principal, principal_of
-from hmsact.recorded import FINAL_STATES, state_of
+from hmsact.recorded import FINAL_STATES, Recorded, state_of
 from hmsact.v1 import operation_pb2
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class OperationFacts:
     def __init__(self, message: operation_pb2.Operation, *, is_whole: bool) -> None:
         self._message = message
         self._is_whole = is_whole
+        self.recorded: Recorded | None = None
+        """What its start recorded, with the receipt to keep; None for one that was not started by this handle."""
 
     @property
     def id(self) -> str:

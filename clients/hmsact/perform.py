@@ -93,9 +93,9 @@ def _in_thread(function: StepFunction, call: Call) -> tuple[Any, BaseException |
 
 def _done(output: Any, output_bytes_max: int) -> worker_pb2.Report:
     try:
-        text = json_text.write(output, "/output")
+        text = json_text.write(output, "output")
     except InvalidArgument as error:
-        return _failed(f"the step's output {error}", "OUTPUT_NOT_JSON", permanent=True)
+        return _failed(f"the step returned what {error}", "OUTPUT_NOT_JSON", permanent=True)
     if len(text) > output_bytes_max:
         return _failed(
             f"the step's output has {len(text):,} bytes of JSON, more than the {output_bytes_max:,} the daemon takes",

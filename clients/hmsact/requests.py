@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration as DurationMessage
 
@@ -48,7 +48,7 @@ class Requests:
     def start(
         self,
         name: str | None,
-        steps: Sequence[flow.Item] | Mapping[str, Any],
+        steps: flow.Steps,
         input: object,  # noqa: A002 - the word of the contract
         key: str | None,
         key_policy: KeyPolicy | None,
@@ -59,13 +59,13 @@ class Requests:
         sla: Duration | None,
     ) -> operation_pb2.StartOperationRequest:
         """Asks for an operation to be started."""
-        definition = flow.definition(name, steps, sla)
+        definition = json_text.write(flow.definition(name, steps, sla), "definition")
         return operation_pb2.StartOperationRequest(
             namespace=self._namespace,
             request_id=request_id or _request_id(),
             reason=reason or "",
-            definition=json_text.write(definition),
-            input=b"" if input is None else json_text.write(input, "/input"),
+            definition=definition,
+            input=b"" if input is None else json_text.write(input, "input"),
             key=key or "",
             key_policy=_KEY_POLICIES[key_policy] if key_policy else operation_pb2.KEY_POLICY_UNSPECIFIED,
             labels=labels,
@@ -286,12 +286,6 @@ class Requests:
             after=after,
             no_follow=not follow,
             with_records=records,
-        )
-
-    def events(self, operation_id: str, page_token: str) -> timeline_pb2.ListEventsRequest:
-        """Asks for a page of a timeline."""
-        return timeline_pb2.ListEventsRequest(
-            namespace=self._namespace, operation_id=operation_id, page_size=1000, page_token=page_token
         )
 
     def export(self, operation: str | OperationFacts) -> timeline_pb2.ExportOperationRequest:

@@ -108,8 +108,10 @@ def _sentence(code: grpc.StatusCode, details: str, address: str) -> str:
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             # gRPC nests its causes; the last one, such as "Connection refused (111)", says something to people.
-            cause = re.sub(r"\s*\(\d+\)$", "", details.rsplit(": ", 1)[-1])
-            return f"cannot reach the daemon at {address} ({cause or 'no connection'}); is hmsactd running there?"
+            cause = re.sub(r"\s*\(\d+\)$", "", details.rsplit(": ", 1)[-1]) or "no reason given"
+            if "onnect" in details or "DNS" in details:
+                return f"cannot reach the daemon at {address} ({cause}); is hmsactd running there?"
+            return f"lost the connection to the daemon at {address} ({cause})"
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"the daemon at {address} gave no answer in time"
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -27,7 +27,7 @@ _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A record in canonical form, every member in its own. Its chain and its place in the log are still to be checked."""
+    """A record in canonical form, every member in its own. Chain and place in the log are still to be checked."""
 
     sequence: int
     leaf: bytes

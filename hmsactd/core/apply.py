@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from hmsactd.core import events as e
+from hmsactd.core.change import changer
 from hmsactd.core.clock import SlaClock
 from hmsactd.core.operation import CheckpointItem, Item, Operation, Pause, StepItem
 from hmsactd.core.transitions import (
@@ -24,6 +25,10 @@ from hmsactd.core.transitions import (
     StepState,
 )
 from hmsactd.definition.flow import StepDefinition
+
+changed_operation = changer(Operation)
+changed_step = changer(StepItem)
+changed_checkpoint = changer(CheckpointItem)
 
 REFUSALS_MAX = 16
 """Refusals remembered for gathering. Older ones are forgotten: at worst one is noted twice within a minute."""
@@ -59,120 +64,127 @@ def _begin(event: e.OperationStarted) -> Operation:
         started_at=event.at,
         input_commitment=event.input.commitment,
         state=OperationState.RUNNING,
-        updated_at=event.at,
+        sequence=0,
         clock=_clock(event.flow.sla_ms, event.at),
     )
-    return _reach(operation, event.at)
+    return _next(operation, event.at, goes_on=True)
 
 
 def _change(operation: Operation, event: e.Event) -> Operation:
-    """Dispatch on the kind; every branch returns the operation with its place on the timeline moved on."""
+    """Dispatch on the kind, the most frequent first. Every branch ends in `_next`."""
     at = event.at
-    moved = replace(operation, sequence=operation.sequence + 1, updated_at=at)
     match event:
         case e.StepDone():
-            item = _step(moved, event.instance)
-            done = replace(
-                _move(item, event.kind, at),
-                output_sequence=moved.sequence,
+            item = _step(operation, event.instance)
+            done = changed_step(
+                item,
+                state=STEP[item.state, event.kind],
+                since=at,
+                output_sequence=operation.sequence + 1,
                 output_commitment=event.output.commitment,
                 session=None,
                 clock=_stopped(item.clock, at),
             )
-            return _pass(moved, done, at)
+            return _next(operation, at, done, is_passed=True)
         case e.StepStarted():
-            item = _step(moved, event.instance)
-            return _put(
-                moved,
-                replace(
-                    _move(item, event.kind, at),
-                    attempt=event.attempt,
-                    session=event.session,
-                    worker=event.by.id,
-                    retry_at=None,
-                    is_unattended=False,
-                ),
+            item = _step(operation, event.instance)
+            started = changed_step(
+                item,
+                state=STEP[item.state, event.kind],
+                since=at,
+                attempt=event.attempt,
+                session=event.session,
+                worker=event.by.id,
+                retry_at=None,
+                is_unattended=False,
             )
+            return _next(operation, at, started)
         case e.OperationCompleted() | e.OperationRejected() | e.OperationFailed() | e.OperationCancelled():
-            return _end(moved, event)
+            return _end(operation, event)
         case e.StepFailed():
-            item = _step(moved, event.instance)
+            item = _step(operation, event.instance)
             trigger = RETRY_AHEAD if event.retry_at is not None else FAILED_LAST
-            failed = replace(
-                _move(item, trigger, at),
+            failed = changed_step(
+                item,
+                state=STEP[item.state, trigger],
+                since=at,
                 failures=item.failures + 1,
                 losses=0,
                 retry_at=event.retry_at,
                 code=event.code,
                 session=None,
+                clock=_frozen(operation, item.clock, at),
             )
-            return _put(moved, _freeze(moved, failed, at))
+            return _next(operation, at, failed)
         case e.StepLost():
-            item = _step(moved, event.instance)
-            lost = replace(_move(item, event.kind, at), losses=event.count, session=None)
-            return _put(moved, _freeze(moved, lost, at))
+            item = _step(operation, event.instance)
+            state, clock = STEP[item.state, event.kind], _frozen(operation, item.clock, at)
+            lost = changed_step(item, state=state, since=at, losses=event.count, session=None, clock=clock)
+            return _next(operation, at, lost)
         case e.StepQueued():
-            return _put(moved, replace(_move(_step(moved, event.instance), event.kind, at), retry_at=None))
+            item = _step(operation, event.instance)
+            return _next(operation, at, changed_step(item, state=STEP[item.state, event.kind], since=at, retry_at=None))
         case e.StepStalled():
-            return _put(moved, _move(_step(moved, event.instance), event.kind, at))
+            item = _step(operation, event.instance)
+            return _next(operation, at, changed_step(item, state=STEP[item.state, event.kind], since=at))
         case e.StepRetried():
-            item = _step(moved, event.instance)
-            return _put(moved, replace(_move(item, event.kind, at), failures=0, losses=0, is_unattended=False))
+            item = _step(operation, event.instance)
+            state = STEP[item.state, event.kind]
+            fresh = changed_step(item, state=state, since=at, failures=0, losses=0, is_unattended=False)
+            return _next(operation, at, fresh)
         case e.StepSkipped():
-            item = _step(moved, event.instance)
-            return _pass(moved, replace(_move(item, event.kind, at), clock=_stopped(item.clock, at)), at)
+            item = _step(operation, event.instance)
+            clock = _stopped(item.clock, at)
+            skipped = changed_step(item, state=STEP[item.state, event.kind], since=at, clock=clock)
+            return _next(operation, at, skipped, is_passed=True)
         case e.StepReportIgnored():
-            return _put(moved, replace(_step(moved, event.instance), is_late_report_noted=True))
+            item = _step(operation, event.instance)
+            return _next(operation, at, changed_step(item, is_late_report_noted=True))
         case e.CheckpointPending():
-            checkpoint = _checkpoint(moved, event.instance)
-            return _put(
-                moved,
-                replace(
-                    checkpoint,
-                    state=CHECKPOINT[checkpoint.state, event.kind],
-                    since=at,
-                    digest=event.digest,
-                    assigned_to=event.assigned_to,
-                    clock=_clock(checkpoint.definition.sla_ms, at),
-                ),
+            checkpoint = _checkpoint(operation, event.instance)
+            pending = changed_checkpoint(
+                checkpoint,
+                state=CHECKPOINT[checkpoint.state, event.kind],
+                since=at,
+                digest=event.digest,
+                assigned_to=event.assigned_to,
+                clock=_clock(checkpoint.definition.sla_ms, at),
             )
+            return _next(operation, at, pending)
         case e.CheckpointClaimed():
-            return _put(moved, replace(_checkpoint(moved, event.instance), claimed_by=event.by.id))
+            checkpoint = _checkpoint(operation, event.instance)
+            return _next(operation, at, changed_checkpoint(checkpoint, claimed_by=event.by.id))
         case e.CheckpointReleased():
-            return _put(moved, replace(_checkpoint(moved, event.instance), claimed_by=None))
+            return _next(operation, at, changed_checkpoint(_checkpoint(operation, event.instance), claimed_by=None))
         case e.CheckpointAssigned():
             # An assignment moves the work: a claim of somebody else would keep the assignee from it.
-            checkpoint = _checkpoint(moved, event.instance)
-            return _put(moved, replace(checkpoint, assigned_to=event.person, claimed_by=None))
+            checkpoint = _checkpoint(operation, event.instance)
+            return _next(operation, at, changed_checkpoint(checkpoint, assigned_to=event.person, claimed_by=None))
         case e.CheckpointApproved() | e.CheckpointRejected():
-            checkpoint = _checkpoint(moved, event.instance)
-            decided = replace(
+            checkpoint = _checkpoint(operation, event.instance)
+            decided = changed_checkpoint(
                 checkpoint,
                 state=CHECKPOINT[checkpoint.state, event.kind],
                 since=at,
                 decided_by=event.by,
                 clock=_stopped(checkpoint.clock, at),
             )
-            if isinstance(event, e.CheckpointApproved):
-                return _pass(moved, decided, at)
-            return _put(moved, decided)
+            return _next(operation, at, decided, is_passed=isinstance(event, e.CheckpointApproved))
         case e.DecisionRefused():
-            checkpoint = _checkpoint(moved, event.instance)
+            checkpoint = _checkpoint(operation, event.instance)
             noted = (event.by.id, event.code, at)
             kept = tuple(refusal for refusal in checkpoint.refusals if refusal[:2] != noted[:2])
-            return _put(moved, replace(checkpoint, refusals=(*kept, noted)[-REFUSALS_MAX:]))
+            return _next(operation, at, changed_checkpoint(checkpoint, refusals=(*kept, noted)[-REFUSALS_MAX:]))
         case e.SlaAtRisk():
-            return _with_clock(moved, event.instance, is_at_risk=True)
+            return _with_clock(operation, at, event.instance, is_at_risk=True)
         case e.SlaBreach():
-            return _with_clock(moved, event.instance, is_breached=True)
+            return _with_clock(operation, at, event.instance, is_breached=True)
         case e.Unattended():
-            item_ = moved.item(event.instance)
-            assert item_ is not None
-            return _put(moved, replace(item_, is_unattended=True))
+            return _next(operation, at, _changed_item(operation, event.instance, is_unattended=True))
         case e.OperationPaused():
-            return _paused(moved, event)
+            return _paused(operation, event)
         case e.OperationResumed():
-            return _resumed(moved, at)
+            return _resumed(operation, at)
         case e.OperationStarted():
             raise AssertionError("an operation starts once")
         case _:
@@ -182,90 +194,92 @@ def _change(operation: Operation, event: e.Event) -> Operation:
 # -- the flow ----------------------------------------------------------------------------------------------------------
 
 
-def _reach(operation: Operation, at: int) -> Operation:
-    """Enter the current item if it is a step that lies ahead; a checkpoint is entered by its own event."""
-    item = operation.current
-    if operation.pause is None and isinstance(item, StepItem) and item.state is StepState.AHEAD:
-        queued = replace(_move(item, REACHED, at), clock=_clock(item.definition.sla_ms, at))
-        return _put(operation, queued)
-    return _settle(operation)
+def _next(
+    operation: Operation,
+    at: int,
+    item: Item | None = None,
+    *,
+    is_passed: bool = False,
+    goes_on: bool = False,
+    **changes: object,
+) -> Operation:
+    """The operation one event later, its state following from the item it then is at.
+
+    `item` takes the place of the one with its instance; if it `is_passed`, the flow goes on to the next. Going on
+    enters a step that lies ahead, unless the operation is paused; a checkpoint is entered by an event of its own.
+    """
+    items, cursor = operation.items, operation.cursor
+    if item is not None:
+        items = _with(items, item)
+    if is_passed:
+        cursor += 1
+    current = items[cursor] if cursor < len(items) else None
+    is_paused = changes.get("pause", operation.pause) is not None
+    if (is_passed or goes_on) and not is_paused and isinstance(current, StepItem) and current.state is StepState.AHEAD:
+        clock = _clock(current.definition.sla_ms, at)
+        current = changed_step(current, state=STEP[current.state, REACHED], since=at, clock=clock)
+        items = _with(items, current)
+    state = operation.state
+    if operation.ended_at is None:
+        state = OperationState.PAUSED if is_paused else FOLLOWS[current.state] if current else OperationState.RUNNING
+    return changed_operation(
+        operation,
+        **{
+            "sequence": operation.sequence + 1,
+            "updated_at": at,
+            "items": items,
+            "cursor": cursor,
+            "state": state,
+            **changes,
+        },
+    )
 
 
-def _pass(operation: Operation, item: Item, at: int) -> Operation:
-    """Leave an item that is over behind and go to the next."""
-    return _reach(replace(_replaced(operation, item), cursor=operation.cursor + 1), at)
-
-
-def _put(operation: Operation, item: Item) -> Operation:
-    return _settle(_replaced(operation, item))
-
-
-def _replaced(operation: Operation, item: Item) -> Operation:
+def _with(items: tuple[Item, ...], item: Item) -> tuple[Item, ...]:
     index = item.instance - 1
-    return replace(operation, items=(*operation.items[:index], item, *operation.items[index + 1 :]))
-
-
-def _settle(operation: Operation) -> Operation:
-    """Let the state of an open operation follow from the item it is at."""
-    if operation.ended_at is not None:
-        return operation
-    if operation.pause is not None:
-        state = OperationState.PAUSED
-    else:
-        current = operation.current
-        state = FOLLOWS[current.state] if current is not None else OperationState.RUNNING
-    return operation if state is operation.state else replace(operation, state=state)
+    return (*items[:index], item, *items[index + 1 :])
 
 
 def _end(operation: Operation, event: e.Event) -> Operation:
     current = operation.current
+    item = None
     if current is not None and current.clock is not None:
-        operation = _replaced(operation, replace(current, clock=_stopped(current.clock, event.at)))
-    return replace(
-        operation,
-        state=ENDS[event.kind],
-        ended_at=event.at,
-        pause=None,
-        clock=_stopped(operation.clock, event.at),
-    )
+        item = _changed_item(operation, current.instance, clock=current.clock.stop(event.at))
+    ended = _next(operation, event.at, item, clock=_stopped(operation.clock, event.at), pause=None)
+    return changed_operation(ended, state=ENDS[event.kind], ended_at=event.at)
 
 
 # -- pause -------------------------------------------------------------------------------------------------------------
 
 
 def _paused(operation: Operation, event: e.OperationPaused) -> Operation:
-    pause = Pause(event.at, event.by, event.clock == "stop")
-    clock = _stopped(operation.clock, event.at) if pause.stops_clock else operation.clock
-    paused = replace(operation, pause=pause, clock=clock)
-    current = paused.current
-    return _put(paused, _freeze(paused, current, event.at)) if current is not None else _settle(paused)
+    at = event.at
+    pause = Pause(at, event.by, event.clock == "stop")
+    clock = _stopped(operation.clock, at) if pause.stops_clock else operation.clock
+    current = operation.current
+    item = None
+    if current is not None and current.clock is not None and current.state is not StepState.RUNNING:
+        item = _changed_item(operation, current.instance, clock=current.clock.stop(at))
+    return _next(operation, at, item, pause=pause, clock=clock)
 
 
-def _freeze(operation: Operation, item: Item, at: int) -> Item:
-    """Stop the clock of an item while the operation is paused, unless a worker still has it."""
-    if operation.pause is None or item.clock is None or item.state is StepState.RUNNING:
-        return item
-    return replace(item, clock=item.clock.stop(at))
+def _frozen(operation: Operation, clock: SlaClock | None, at: int) -> SlaClock | None:
+    """The clock of a step whose attempt ends: while the operation is paused it stops with that."""
+    return _stopped(clock, at) if operation.pause is not None else clock
 
 
 def _resumed(operation: Operation, at: int) -> Operation:
     clock = operation.clock.start(at) if operation.clock is not None else None
-    resumed = replace(operation, pause=None, clock=clock)
-    current = resumed.current
-    if current is not None and current.clock is not None:
-        current = replace(current, clock=current.clock.start(at))
-        resumed = _replaced(resumed, current)
-    if isinstance(current, StepItem) and current.state is StepState.QUEUED:
-        # No worker was looked for in the meantime, so none was missing.
-        resumed = _replaced(resumed, replace(current, since=at))
-    return _reach(resumed, at)
+    item = operation.current
+    if item is not None and item.clock is not None:
+        item = _changed_item(operation, item.instance, clock=item.clock.start(at))
+    if isinstance(item, StepItem) and item.state is StepState.QUEUED:
+        # While frozen it was offered to nobody: its wait for a worker begins now.
+        item = changed_step(item, since=at)
+    return _next(operation, at, item, goes_on=True, pause=None, clock=clock)
 
 
 # -- items and clocks --------------------------------------------------------------------------------------------------
-
-
-def _move(item: StepItem, trigger: str, at: int) -> StepItem:
-    return replace(item, state=STEP[item.state, trigger], since=at)
 
 
 def _step(operation: Operation, instance: int) -> StepItem:
@@ -280,6 +294,12 @@ def _checkpoint(operation: Operation, instance: int) -> CheckpointItem:
     return item
 
 
+def _changed_item(operation: Operation, instance: int, **changes: object) -> Item:
+    item = operation.item(instance)
+    assert item is not None, f"there is no instance {instance}"
+    return changed_step(item, **changes) if isinstance(item, StepItem) else changed_checkpoint(item, **changes)
+
+
 def _clock(budget_ms: int | None, at: int) -> SlaClock | None:
     return SlaClock(budget_ms, running_since=at) if budget_ms is not None else None
 
@@ -288,10 +308,12 @@ def _stopped(clock: SlaClock | None, at: int) -> SlaClock | None:
     return clock.stop(at) if clock is not None else None
 
 
-def _with_clock(operation: Operation, instance: int, **said: bool) -> Operation:
-    if instance == 0:
-        assert operation.clock is not None
-        return replace(operation, clock=replace(operation.clock, **said))
+def _with_clock(operation: Operation, at: int, instance: int, **said: bool) -> Operation:
+    """The operation with something said of a clock: its own for instance 0, else an item's."""
     item = operation.item(instance)
-    assert item is not None and item.clock is not None
-    return _put(operation, replace(item, clock=replace(item.clock, **said)))
+    clock = operation.clock if item is None else item.clock
+    assert clock is not None, "only a clock that is there can be said to be late"
+    clock = replace(clock, **said)
+    if item is None:
+        return _next(operation, at, clock=clock)
+    return _next(operation, at, _changed_item(operation, instance, clock=clock))

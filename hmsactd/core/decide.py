@@ -147,7 +147,7 @@ def _open(story: _Story, expected_revision: int | None) -> Operation:
         raise Rejected(
             Ground.PRECONDITION,
             "OPERATION_FINAL",
-            f"the operation is {operation.state.value} since then; nothing more can be done with it",
+            f"the operation is {operation.state.value}: nothing more can be done with it",
             state=operation.state.value,
         )
     if expected_revision is not None and expected_revision != operation.revision:
@@ -172,6 +172,7 @@ def _running(story: _Story, instance: int, attempt: int) -> StepItem | None:
 
 
 def _check_holder(item: StepItem, by: Principal) -> None:
+    """Only whoever was given an attempt reports on it."""
     if item.worker != by.id:
         raise Rejected(
             Ground.PERMISSION, "NOT_THE_HOLDER", f"{item.definition.name} is with {item.worker}, not with {by.id}"
@@ -223,6 +224,7 @@ def _note_late_report(
         and item.attempt == attempt
         and not item.is_late_report_noted
     ):
+        _check_holder(item, by)
         story.add(e.StepReportIgnored(story.now, by, instance, attempt, code, output, error))
 
 
@@ -363,6 +365,8 @@ def _handed(story: _Story, told: i.Claim | i.Release | i.Assign) -> None:
             may_hold(story.operation, item, told.assignee)
             person = told.assignee.id
             story.add(e.CheckpointAssigned(story.now, told.by, item.instance, person, told.reason))
+        case _:
+            assert_never(told)
 
 
 def _nobody_entitled(story: _Story, told: i.NobodyEntitled) -> None:

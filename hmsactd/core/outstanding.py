@@ -15,9 +15,9 @@ def outstanding(operation: Operation) -> tuple[Effect, ...]:
     effects: list[Effect] = []
     item = operation.current
     match item:
-        case StepItem(state=StepState.QUEUED) if operation.pause is None:
-            definition = item.definition
-            effects.append(RunStep(item.instance, item.attempt + 1, definition.svc, definition.name, item.since))
+        case StepItem(state=StepState.QUEUED):
+            if (run := step_to_run(operation)) is not None:
+                effects.append(run)
         case StepItem(state=StepState.RUNNING, session=str(session)):
             effects.append(AwaitReport(item.instance, item.attempt, item.definition.svc, session))
         case CheckpointItem(state=CheckpointState.PENDING):
@@ -28,3 +28,14 @@ def outstanding(operation: Operation) -> tuple[Effect, ...]:
     if due is not None:
         effects.append(WakeAt(due.at))
     return tuple(effects)
+
+
+def step_to_run(operation: Operation) -> RunStep | None:
+    """The step that waits for a worker, if one does."""
+    item = operation.current
+    if not isinstance(item, StepItem) or item.state is not StepState.QUEUED:
+        return None
+    if operation.pause is not None or operation.is_final:
+        return None
+    definition = item.definition
+    return RunStep(item.instance, item.attempt + 1, definition.svc, definition.name, item.since)

@@ -20,7 +20,7 @@ from hmsactd.core.effects import AwaitReport, Effect, RunStep, WakeAt
 from hmsactd.core.events import Event
 from hmsactd.core.inputs import Decide, NoteRefusal, StepTaken
 from hmsactd.core.operation import Operation, StepItem
-from hmsactd.core.outstanding import outstanding
+from hmsactd.core.outstanding import outstanding, step_to_run
 from hmsactd.core.rejected import Ground, Rejected
 from hmsactd.engine.contents import Contents
 from hmsactd.engine.dispatch import Dispatch, Line
@@ -210,7 +210,7 @@ class Actor:
         operation = self.operation
         if operation is None:
             return None
-        effect = next((effect for effect in outstanding(operation) if isinstance(effect, RunStep)), None)
+        effect = step_to_run(operation)
         if effect is None:
             self._around.dispatch.forsake(self.namespace, self.operation_id)
             return None

@@ -24,7 +24,10 @@ LOOK_AT_LEAST_EVERY_US = 60_000_000
 """Even with nothing due the store is asked now and then: a mistake here would otherwise stay for ever."""
 
 AGAIN_AFTER_US = 5_000_000
-"""An operation that could not deal with its due time is left alone for so long."""
+"""An operation that could not be told that it is due is left alone for so long."""
+
+STILL_DUE_US = 100_000
+"""The next look when something is due still after all have been told."""
 
 
 class Timers:
@@ -59,8 +62,8 @@ class Timers:
                 await self._look_ahead()
             except Unavailable as error:
                 log.warning("due operations could not be read", error=str(error))
-                self._next_at = min(self._next_at, self._clock.now() + 1_000_000)
-                await self._sleep()
+                self.expect(self._clock.now() + AGAIN_AFTER_US)
+            await self._sleep()
 
     async def _wake_due(self) -> None:
         while True:
@@ -79,8 +82,8 @@ class Timers:
         self._left_alone = {key: until for key, until in self._left_alone.items() if until > now}
         next_due = await self._store.next_due()
         if next_due is not None:
-            # Those left alone are due already; they come back by their own time.
-            self.expect(max(next_due, now + 1_000) if self._left_alone else next_due)
+            # What is due still was told a moment ago and could do nothing about it; it must not keep us busy.
+            self.expect(next_due if next_due > now else now + STILL_DUE_US)
 
     async def _sleep(self) -> None:
         async with anyio.create_task_group() as tasks:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -44,6 +45,7 @@ class HttpServer:
     """Serves an application until it is stopped."""
 
     def __init__(self, app: ASGIApp, grace: Span) -> None:
+        self._has_ended = anyio.Event()
         self._server = _Guest(
             uvicorn.Config(
                 app,
@@ -62,11 +64,18 @@ class HttpServer:
 
     async def serve(self, bound: socket.socket) -> None:
         """Serves on the socket, and closes it, until `stop`."""
-        await self._server.serve(sockets=[bound])
+        try:
+            await self._server.serve(sockets=[bound])
+        finally:
+            self._has_ended.set()
 
     def stop(self) -> None:
         """Takes no more connections; `serve` returns when those that are open have got their answers."""
         self._server.should_exit = True
+
+    async def ended(self) -> None:
+        """Returns when `serve` has."""
+        await self._has_ended.wait()
 
 
 class _Guest(uvicorn.Server):

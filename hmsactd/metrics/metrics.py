@@ -20,8 +20,8 @@ from hmsactd.metrics.watched import WatchedSeries
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 """Seconds, from memory to a disk in trouble."""
 
-BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Appends that shared a commit."""
+BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+"""Events that shared a commit."""
 
 RPC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 """Seconds. Streams that are followed for hours fall beyond the last, and are counted all the same."""
@@ -46,7 +46,7 @@ class Metrics:
             buckets=COMMIT_BUCKETS,
         )
         self._commit_size = Histogram(
-            "hmsact_commit_batch_size", "Appends that shared a commit.", registry=self.registry, buckets=BATCH_BUCKETS
+            "hmsact_commit_batch_size", "Events that shared a commit.", registry=self.registry, buckets=BATCH_BUCKETS
         )
         self._rpc_seconds = Histogram(
             "hmsact_rpc_seconds",
@@ -73,10 +73,10 @@ class Metrics:
         """Gives every series that a flow can have a 0. A flow that is started is learnt by that."""
         self._operations.learn(namespace, flow)
 
-    def committed(self, seconds: float, appends: int) -> None:
-        """A batch of appends has become durable."""
+    def committed(self, seconds: float, events: int) -> None:
+        """A batch of events has become durable."""
         self._commit_seconds.observe(seconds)
-        self._commit_size.observe(appends)
+        self._commit_size.observe(events)
 
     def learn_rpcs(self, rpcs: Iterable[str]) -> None:
         """Gives each RPC a 0."""

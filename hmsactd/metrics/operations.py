@@ -169,8 +169,10 @@ class OperationSeries:
         item = after.item(event.instance)
         assert isinstance(item, StepItem)
         series = self._step(namespace, item.definition)
-        series.ended[_outcome(event)].inc()
-        if since is not None and not isinstance(event, e.StepLost):
+        outcome = _outcome(event)
+        series.ended[outcome].inc()
+        # Nobody knows how long a worker that is gone went on.
+        if since is not None and outcome != "lost":
             series.duration.observe(max(0, event.at - since) / 1e6)
 
     def _ended(self, namespace: str, after: Operation, state: OperationState) -> None:

@@ -26,6 +26,7 @@ from hmsactd.timeline.timeline import Timelines
 
 DEFAULT_NAMESPACE = "default"
 NAMESPACE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+WHOLE_ID = re.compile(r"op_[0-9a-z]{26}")
 ID_PART = re.compile(r"[a-z0-9_]{1,64}")
 PAGE_DEFAULT = 50
 
@@ -48,6 +49,9 @@ class Desk:
         if not ID_PART.fullmatch(said):
             sentence = "is not an operation id, nor a part of one" if said else "says no operation"
             raise InvalidArgument([Violation("operation_id", sentence, "BAD_OPERATION_ID")])
+        if WHOLE_ID.fullmatch(said):
+            # Whether there is such an operation is found out by whatever is done with it.
+            return said
         found = await self.store.find(namespace, said, 2)
         if not found:
             raise NotFound("OPERATION_UNKNOWN", f"there is no operation {said}")
@@ -56,6 +60,13 @@ class Desk:
                 "OPERATION_AMBIGUOUS", f"{said} is part of more than one id: {', '.join(found)}, …"
             )
         return found[0]
+
+    async def known(self, namespace: str, said: str) -> str:
+        """As `resolve`, for what would not find out by itself that there is no such operation."""
+        operation_id = await self.resolve(namespace, said)
+        if await self.store.summary(namespace, operation_id) is None:
+            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
+        return operation_id
 
     async def view(self, namespace: str, operation_id: str) -> Operation:
         """The state of an operation; raises `NotFound`."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
 from grpc import aio
 from hmsact.v1 import operation_pb2 as pb
 from hmsact.v1 import operation_pb2_grpc
 
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
-from hmsactd.errors import Unavailable
+from hmsactd.engine.summary import Given, summarise
+from hmsactd.errors import NotFound, Unavailable
 from hmsactd.rpc import convert, cursor, where
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk, check, namespace_of, revision_of
@@ -71,17 +71,19 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         namespace = namespace_of(self._desk, request)
         operation_id = await self._desk.resolve(namespace, request.operation_id)
         wait_ms = min(span_ms(request.timeout), WAIT_MAX_MS) if request.HasField("timeout") else WAIT_DEFAULT_MS
-        until_s = anyio.current_time() + wait_ms / 1000
-        with self._desk.timelines.follow(namespace, operation_id) as follower:
-            while True:
-                row = await self._desk.store.summary(namespace, operation_id)
-                if row is not None and row.ended_at is not None:
-                    break
-                if self._patience.is_stopping:
-                    raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
-                if not await self._patience.news(follower, max(0.0, until_s - anyio.current_time())):
-                    break
-        return pb.WaitOperationResponse(operation=await shown(self._desk, namespace, operation_id))
+        with self._desk.engine.endings.awaited(namespace, operation_id) as ending:
+            row = await self._desk.store.summary(namespace, operation_id)
+            if row is None:
+                raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
+            if row.ended_at is None:
+                await self._patience.news(ending, wait_ms / 1000)
+        if ending.operation is not None:
+            row = summarise(namespace, operation_id, ending.operation, Given(row.key, row.labels, row.requested_by))
+        elif row.ended_at is None and self._patience.is_stopping:
+            raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
+        elif row.ended_at is None:
+            row = await self._desk.store.summary(namespace, operation_id) or row
+        return pb.WaitOperationResponse(operation=convert.summary(row))
 
     # -- steer ---------------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import anyio
+import asyncio
+from typing import Protocol
 
-from hmsactd.timeline.follow import Follower
+
+class News(Protocol):
+    """What can be waited for: a follower of a timeline, an ending. Being told without cause does no harm."""
+
+    def told(self) -> None:
+        """Let whoever waits look."""
+
+    async def changed(self) -> None:
+        """Return when told."""
 
 
 class Patience:
     """Ends every wait when the daemon stops, so that streams and long polls never hold it up."""
 
     def __init__(self) -> None:
-        self._stopping = anyio.Event()
+        self._waiting: set[News] = set()
+        self._stopping = asyncio.Event()
 
     @property
     def is_stopping(self) -> bool:
@@ -19,22 +29,26 @@ class Patience:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """The daemon goes down."""
+        """The daemon goes down: everybody who waits looks up."""
         self._stopping.set()
+        for news in self._waiting:
+            news.told()
 
     async def stopping(self) -> None:
         """Return when the daemon goes down."""
         await self._stopping.wait()
 
-    async def news(self, follower: Follower, within_s: float) -> bool:
-        """Wait until something may have happened, or the daemon stops; False when the time is up."""
-        with anyio.move_on_after(within_s) as scope:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_stopping, tasks.cancel_scope, name="patience: until stopping")
-                await follower.changed()
-                tasks.cancel_scope.cancel()
-        return not scope.cancelled_caught
-
-    async def _until_stopping(self, scope: anyio.CancelScope) -> None:
-        await self._stopping.wait()
-        scope.cancel()
+    async def news(self, news: News, within_s: float) -> bool:
+        """Wait for news, or until the daemon stops; False when the time is up."""
+        if self.is_stopping:
+            return True
+        self._waiting.add(news)
+        try:
+            # Not a task group with a watcher of its own: a thousand clients wait here at a time.
+            async with asyncio.timeout(within_s):
+                await news.changed()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(news)
+        return True

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
     operation_pb2_grpc,
@@ -15,6 +14,7 @@ from hmsact.v1 import (
     timeline_pb2_grpc,
     worker_pb2_grpc,
 )
+
 from hmsactd.errors import StartRefused
 from hmsactd.rpc.checkpoints import CheckpointServicer
 from hmsactd.rpc.desk import Desk

@@ -29,18 +29,21 @@ from hmsactd.store.errors import Unavailable as StoreUnavailable
 
 DOMAIN = "hmsact"
 
-SENTENCE_MAX = 1024
-"""Characters of the sentence."""
+SENTENCE_MAX_BYTES = 512
+"""A sentence. It travels twice: percent-encoded, at worst three bytes for one, and inside the status in base64."""
+
+VALUE_MAX_BYTES = 256
+"""What is said in the metadata, and the path of a field."""
 
 VIOLATIONS_MAX_BYTES = 3072
-"""Bytes of violated fields. With the sentence twice and base64, a status stays below 8 KiB."""
+"""All violated fields together. The rest of the 8 KiB is for the other parts of a status."""
 
 log = logs.logger(__name__)
 
 
 def status_of(error: HmsactdError) -> status_pb2.Status:
     """The status that says what the error says."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=_cut(error.sentence))
     details: list[Message] = [info]
     if error.violations:
@@ -119,7 +122,7 @@ def _bad_request(error: HmsactdError, info: error_details_pb2.ErrorInfo) -> erro
     room = VIOLATIONS_MAX_BYTES
     for number, violation in enumerate(error.violations):
         told = error_details_pb2.BadRequest.FieldViolation(
-            field=violation.field, description=violation.sentence, reason=violation.reason
+            field=_cut(violation.field, VALUE_MAX_BYTES), description=_cut(violation.sentence), reason=violation.reason
         )
         room -= told.ByteSize() + 4
         if room < 0:
@@ -132,9 +135,20 @@ def _bad_request(error: HmsactdError, info: error_details_pb2.ErrorInfo) -> erro
 def _precondition_failure(error: HmsactdError) -> error_details_pb2.PreconditionFailure:
     failure = error_details_pb2.PreconditionFailure()
     for stands in error.preconditions:
-        failure.violations.add(type=stands.type, subject=stands.subject, description=_cut(stands.sentence))
+        failure.violations.add(
+            type=stands.type, subject=_cut(stands.subject, VALUE_MAX_BYTES), description=_cut(stands.sentence)
+        )
     return failure
 
 
-def _cut(sentence: str) -> str:
-    return sentence if len(sentence) <= SENTENCE_MAX else sentence[: SENTENCE_MAX - 1] + "…"
+def _metadata(error: HmsactdError) -> dict[str, str]:
+    return {name: _cut(value, VALUE_MAX_BYTES) for name, value in error.metadata.items()}
+
+
+def _cut(text: str, most_bytes: int = SENTENCE_MAX_BYTES) -> str:
+    """The text, or as much of it as there is room for, and three dots."""
+    # Half a surrogate pair can be said in JSON and not in protobuf.
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    return encoded[: most_bytes - len("…".encode())].decode(errors="ignore") + "…"

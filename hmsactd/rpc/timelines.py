@@ -57,7 +57,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self, request: pb.WatchOperationRequest, context: Context
     ) -> AsyncIterator[pb.WatchOperationResponse]:
         namespace = namespace_of(self._desk, request)
-        operation_id = await self._desk.resolve(namespace, request.operation_id)
+        operation_id = await self._desk.known(namespace, request.operation_id)
         query = ("watch", namespace, operation_id)
         position = cursor.decode("after", request.after, query, (int,))
         sent = int(position[0]) if position else 0
@@ -83,7 +83,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         namespace = namespace_of(self._desk, request)
-        operation_id = await self._desk.resolve(namespace, request.operation_id)
+        operation_id = await self._desk.known(namespace, request.operation_id)
         size = self._desk.page_size(request.page_size)
         query = ("events", namespace, operation_id, "backwards" if request.backwards else "forwards")
         position = cursor.decode("page_token", request.page_token, query, (int,))
@@ -113,7 +113,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self, request: pb.ExportOperationRequest, context: Context
     ) -> AsyncIterator[pb.ExportOperationResponse]:
         namespace = namespace_of(self._desk, request)
-        operation_id = await self._desk.resolve(namespace, request.operation_id)
+        operation_id = await self._desk.known(namespace, request.operation_id)
         async for part in self._desk.timelines.export(namespace, operation_id, self._desk.clock.now()):
             yield pb.ExportOperationResponse(part=part)
 

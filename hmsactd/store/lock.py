@@ -39,5 +39,5 @@ def _lock(descriptor: int, directory: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        by = f", process {holder}" if holder.isdigit() else ""
+        by = f" (process {holder})" if holder.isdigit() else ""
         raise DataRefused(f"another hmsactd{by} is using the data directory {directory}") from error

@@ -91,7 +91,8 @@ class MemoryStore:
             kept = self._kept.get(place)
             head = heads.get(place) or ((kept.summary.sequence, kept.head) if kept else (0, None))
             asked = {_request_id(request) for request in append.requests}
-            if head != (append.after, append.head) or asked & (requests | self._requests.keys()):
+            is_known = not asked.isdisjoint(requests) or not asked.isdisjoint(self._requests.keys())
+            if is_known or head != (append.after, append.head):
                 refused[position] = Fenced(f"another owner has written to {append.operation}")
                 continue
             heads[place] = (append.events[-1].sequence, append.events[-1].leaf)

@@ -36,23 +36,28 @@ class Draft:
         return f"{self.opening}{index}{self.middle}{previous}{self.closing}".encode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
-    """Where drafts of one operation are going: the parts of a record that don't depend on the event."""
+    """Where the drafts of one operation are going, and the parts of them that follow from that."""
 
-    log: str
-    epoch: int
-    namespace: str
-    operation: str
+    __slots__ = ("after_data", "after_kind", "log", "namespace", "operation")
+
+    def __init__(self, log: str, epoch: int, namespace: str, operation: str) -> None:
+        self.log = log
+        self.namespace = namespace
+        self.operation = operation
+        self.after_data = f',"epoch":{epoch},"index":'
+        self.after_kind = (
+            f',"log":{canonical_text(log)},"namespace":{canonical_text(namespace)}'
+            f',"operation":{canonical_text(operation)},"payloads":'
+        )
 
 
 def draft(event: Event, name: str | None, place: Place, sequence: int) -> Draft:
     """Drafts the record of an event; `name` is that of its step or checkpoint. Raises ValueError if it isn't ASCII."""
     kind = KINDS[event.kind]
     made = Draft(
-        f'{{"at":"{moment.written(event.at)}","data":{kind.data(event)},"epoch":{place.epoch},"index":',
-        f',"kind":"{event.kind}","log":"{place.log}","namespace":{canonical_text(place.namespace)}'
-        f',"operation":{canonical_text(place.operation)},"payloads":{kind.commitments(event)},"prev":',
+        f'{{"at":"{moment.written(event.at)}","data":{kind.data(event)}{place.after_data}',
+        f',"kind":"{event.kind}"{place.after_kind}{kind.commitments(event)},"prev":',
         f',"principal":{_principal(event.by)},"sequence":{sequence},"subject":{kind.subject(event, name)}'
         f',"v":{VERSION},"version":{VERSION}}}',
     )
@@ -85,7 +90,8 @@ class Kind:
         names = {field.name for field in fields(event_class)}
         self._has_instance = "instance" in names
         self._has_attempt = "attempt" in names
-        self.payload_names = tuple(field.name for field in own if _is_payload(field))
+        # In the order of canonical JSON.
+        self.payload_names = tuple(sorted(field.name for field in own if _is_payload(field)))
         self._data = tuple((field.name, _default(field), _writer(field)) for field in own if not _is_payload(field))
         self._readers = {field.name: _reader(field) for field in own if not _is_payload(field)}
 
@@ -107,12 +113,8 @@ class Kind:
 
     def commitments(self, event: Event) -> str:
         """Returns the JSON of what was said, by commitment and size."""
-        said = {name: getattr(event, name) for name in self.payload_names}
-        if not any(said.values()):
-            return "{}"
-        return canonical_text(
-            {name: {"commitment": told.commitment, "size": told.size} for name, told in said.items() if told}
-        )
+        said = ((name, getattr(event, name)) for name in self.payload_names)
+        return "{" + ",".join(_commitment(name, payload) for name, payload in said if payload is not None) + "}"
 
     def subject(self, event: Event, name: str | None) -> str:
         """Returns the JSON of the step or checkpoint that the event is about; null for the operation as a whole."""
@@ -143,6 +145,10 @@ class Kind:
             if name in self.payload_names
         }
         return self.event_class(**values)
+
+
+def _commitment(name: str, payload: Payload) -> str:
+    return f'"{name}":{{"commitment":"{payload.commitment}","size":{payload.size}}}'
 
 
 def _default(field: Field[Any]) -> object:

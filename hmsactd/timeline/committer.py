@@ -106,8 +106,7 @@ class Committer:
                 await self._commit(self._take())
         finally:
             self._ended.set()
-            for submission in self._waiting:
-                submission.refuse(Unavailable("the log has stopped"))
+            self._refuse_waiting()
 
     async def stop(self) -> None:
         """Returns when everything that waits now is written and `run` has ended."""
@@ -115,6 +114,12 @@ class Committer:
         self._wake.set()
         if self._is_running:
             await self._ended.wait()
+        # Without a run that could write them, nobody waits for ever either.
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().refuse(Unavailable("the log has stopped"))
 
     async def _has_work(self) -> bool:
         while not self._waiting and not self._is_stopping:

@@ -7,7 +7,10 @@ start, items go by their names, hashes are cut, and the daemon is not mentioned 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
 
 from hmsactd.core import inputs as i
 from hmsactd.core.clock import SlaClock
@@ -139,14 +142,6 @@ class Dialogue:
         self._operation = outcome.operation
         check(before, outcome.events, outcome.operation, self.events)
         return [self.line(event) for event in outcome.events]
-
-    def refused(self, told: i.Input) -> Rejected:
-        """Tell it what it is to reject, and hear why."""
-        try:
-            answer = self.hear(told)
-        except Rejected as rejected:
-            return rejected
-        raise AssertionError(f"not rejected: {answer}")
 
     # Workers.
 
@@ -281,6 +276,15 @@ class Dialogue:
             case None:
                 pass
         return ", ".join(parts)
+
+
+@contextmanager
+def rejected(code: str) -> Iterator[pytest.ExceptionInfo[Rejected]]:
+    """What is told inside is rejected with this code, and in words."""
+    with pytest.raises(Rejected) as caught:
+        yield caught
+    assert caught.value.code == code
+    assert str(caught.value) == caught.value.sentence
 
 
 def kinds(lines: Iterable[str]) -> list[str]:

@@ -31,15 +31,15 @@ def stories() -> list[Path]:
     return sorted(GOLDEN.glob("*.txt"))
 
 
-def play(text: str) -> str:
-    """The story with the answers as they are now."""
+def play(text: str) -> tuple[str, Dialogue]:
+    """The story with the answers as they are now, and the dialogue that gave them."""
     head, flow, lines = _parts(text)
     written, talk = [head], Dialogue(flow)
     for line in lines:
         offset, told = line.split(maxsplit=1)
         talk.at(offset.removeprefix("+"))
         written += ["", line, *(f"    {said}" for said in _answer(talk, told))]
-    return "\n".join(written) + "\n"
+    return "\n".join(written) + "\n", talk
 
 
 def _parts(text: str) -> tuple[str, Flow, list[str]]:
@@ -80,25 +80,23 @@ def _fail(talk: Dialogue, match: re.Match[str]) -> list[str]:
     return talk.fail(match[1], match[2], attempt=_attempt(match), permanently=is_for_good, wish=match["wish"])
 
 
-def _approve(talk: Dialogue, match: re.Match[str]) -> list[str]:
+def _decide(talk: Dialogue, match: re.Match[str]) -> list[str]:
     seen = {"": talk.checkpoint(match[3]).digest, " unseen": None, " on old paper": "0" * 64}[match[4]]
     return talk.hear(i.Decide(_who(match), match[3], match[2] == "approves", seen))
 
 
+ATTEMPT = r"(?: as attempt (?P<attempt>\d+))?"
+
 TELLINGS: dict[str, Telling] = {
     r"(\w+) starts": lambda talk, match: talk.start(_who(match)),
-    r"\w+ takes (\w+)(?: as attempt (?P<attempt>\d+))?": lambda talk, match: talk.take(
-        match[1], attempt=_attempt(match)
-    ),
-    r"\w+ finishes (\w+)(?: as attempt (?P<attempt>\d+))?": lambda talk, match: talk.finish(
-        match[1], attempt=_attempt(match)
-    ),
-    r"\w+ fails (\w+) with (\w+)(?P<for_good> for good)?(?:, wishing (?P<wish>\w+))?(?: as attempt (?P<attempt>\d+))?": _fail,
+    r"\w+ takes (\w+)" + ATTEMPT: lambda talk, match: talk.take(match[1], attempt=_attempt(match)),
+    r"\w+ finishes (\w+)" + ATTEMPT: lambda talk, match: talk.finish(match[1], attempt=_attempt(match)),
+    r"\w+ fails (\w+) with (\w+)(?P<for_good> for good)?(?:, wishing (?P<wish>\w+))?" + ATTEMPT: _fail,
     r"hmsactd loses the worker of (\w+)": lambda talk, match: talk.lose(match[1]),
     r"hmsactd misses the heartbeat of (\w+)": lambda talk, match: talk.miss_heartbeat(match[1]),
     r"hmsactd wakes": lambda talk, _match: talk.wake(),
     r"hmsactd finds nobody for (\w+)": lambda talk, match: talk.find_nobody(match[1]),
-    r"(\w+) (approves|rejects) (\w+)( unseen| on old paper|)": _approve,
+    r"(\w+) (approves|rejects) (\w+)( unseen| on old paper|)": _decide,
     r"(\w+) is noted for (\w+) at (\w+)": lambda talk, match: talk.note_refusal(_who(match), match[3], match[2]),
     r"(\w+) claims (\w+)": lambda talk, match: talk.claim(_who(match), match[2]),
     r"(\w+) releases (\w+)": lambda talk, match: talk.release(_who(match), match[2]),
@@ -115,7 +113,7 @@ TELLINGS: dict[str, Telling] = {
 def main() -> None:
     for path in stories():
         before = path.read_text("utf-8")
-        after = play(before)
+        after, _ = play(before)
         if after != before:
             path.write_text(after, "utf-8")
             sys.stdout.write(f"written anew: {path.name}\n")

@@ -467,7 +467,7 @@ class Operation(_message.Message):
     definition_digest: _builtins.str
     """SHA-256 of the canonical JSON of its definition, in hex."""
     input: _builtins.bytes
-    """The input, a JSON text. Only in GetOperation and WaitOperation, and if the reader may see it."""
+    """The input, a JSON text. Only in GetOperation, and if the reader may see it."""
     output: _builtins.bytes
     """The output of the last step that was done, a JSON text. As for the input."""
     @_builtins.property
@@ -496,7 +496,7 @@ class Operation(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowItem]:
-        """The flow. Only in GetOperation and WaitOperation."""
+        """The flow. Only in GetOperation."""
 
     @_builtins.property
     def clock(self) -> _event_pb2.ClockReading:
@@ -916,7 +916,7 @@ class WaitOperationResponse(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operation(self) -> Global___Operation:
-        """The operation."""
+        """The operation, as lists show it."""
 
     def __init__(
         self,

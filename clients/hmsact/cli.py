@@ -1,0 +1,107 @@
+"""The command line, `hmsact`: its commands, and what becomes of errors. The commands are in hmsact.commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+import hmsact
+from hmsact.commands.invocation import Invocation, global_options
+from hmsact.errors import HmsactError
+from hmsact.render import visible
+
+REFUSED = 1
+"""Exit code: the daemon has refused, or could not be asked."""
+
+WRONG_USAGE = 2
+"""Exit code: the command makes no sense as it was written."""
+
+INTERRUPTED = 130
+"""Exit code: somebody pressed Ctrl-C (128 and the number of the signal)."""
+
+
+# In the order in which one meets them; each is loaded when it is called, since not all of them need cryptography.
+_COMMANDS = {
+    "start": "start.start",
+    "list": "find.list_operations",
+    "get": "find.get",
+    "events": "follow.events",
+    "timeline": "follow.timeline",
+    "pause": "steer.pause",
+    "resume": "steer.resume",
+    "cancel": "steer.cancel",
+    "retry": "steer.retry",
+    "skip": "steer.skip",
+    "inbox": "decide.inbox",
+    "claim": "decide.claim",
+    "assign": "decide.assign",
+    "release": "decide.release",
+    "approve": "decide.approve",
+    "reject": "decide.reject",
+    "export": "evidence.export",
+    "verify": "evidence.verify",
+    "whoami": "identity.whoami",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(".")
+        command: click.Command = getattr(import_module(f"hmsact.commands.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(hmsact.__version__, prog_name="hmsact")
+@global_options
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Start operations, watch them, decide, and prove what has happened.
+
+    OP is an operation's id, or any part of it that no other id has.
+    """
+    context.ensure_object(Invocation)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and ends the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command; returns its exit code. Errors are one line on standard error."""
+    try:
+        told: Any = commands.main(args=list(arguments), prog_name="hmsact", standalone_mode=False)
+    except HmsactError as error:
+        return _say("hmsact", str(error), REFUSED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return WRONG_USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "hmsact"
+        return _say(path, f"{error.format_message()} (see {path} --help)", WRONG_USAGE)
+    except click.ClickException as error:
+        return _say("hmsact", error.format_message(), REFUSED)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return told if isinstance(told, int) else 0
+
+
+def _say(who: str, sentence: str, code: int) -> int:
+    click.echo(f"{who}: {visible(sentence)}", err=True)
+    return code

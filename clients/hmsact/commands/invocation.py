@@ -1,0 +1,53 @@
+"""What every command is told: which daemon, who is calling, and whether the answer is for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from hmsact.client import Orchestrator
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The global options, wherever they stood; what is None comes from the environment, or is the default."""
+
+    json: bool = False
+    address: str | None = None
+    token: str | None = None
+    namespace: str | None = None
+
+    def orchestrator(self) -> Orchestrator:
+        """A client of the daemon."""
+        return Orchestrator(self.address, token=self.token, namespace=self.namespace)
+
+    def say(self, value: Any, text: str) -> None:
+        """Prints the value as one line of JSON, or the text, whichever was asked for."""
+        click.echo(json.dumps(value, ensure_ascii=False) if self.json else text)
+
+
+def global_options(command: Command) -> Command:
+    """Adds the global options, which may stand before the command or after it."""
+    for option in (
+        click.option("--namespace", metavar="NAME", help="Where to work (HMSACT_NAMESPACE).", **_REMEMBERED),
+        click.option("--token", metavar="TOKEN", help="Who is calling (HMSACT_TOKEN).", **_REMEMBERED),
+        click.option("--address", metavar="HOST:PORT", help="The daemon (HMSACT_ADDRESS).", **_REMEMBERED),
+        click.option("--json", is_flag=True, default=None, help="Answer in JSON, for programs.", **_REMEMBERED),
+    ):
+        command = option(command)
+    return command
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    invocation = context.ensure_object(Invocation)
+    if value is not None and option.name is not None:
+        setattr(invocation, option.name, value)
+
+
+_REMEMBERED: dict[str, Any] = {"expose_value": False, "callback": _remember}

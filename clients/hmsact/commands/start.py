@@ -1,0 +1,81 @@
+"""hmsact start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hmsact.commands.invocation import Invocation, global_options
+
+
+@click.command()
+@click.argument("file", metavar="FILE.json")
+@click.option("--input", "input_text", metavar="JSON|@FILE", help="The input: JSON, or @ and a file that holds it.")
+@click.option("--label", "labels", metavar="K=V", multiple=True, help="A label to find it by. May be repeated.")
+@click.option("--key", metavar="KEY", help="A business key, such as a case number.")
+@click.option("--request-id", metavar="ID", help="Makes the start safe to repeat.")
+@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", metavar="WHO", help="For whom, as you assert it.")
+@global_options
+@click.pass_obj
+def start(
+    invocation: Invocation,
+    file: str,
+    input_text: str | None,
+    labels: tuple[str, ...],
+    key: str | None,
+    request_id: str | None,
+    reason: str | None,
+    requested_by: str | None,
+) -> None:
+    """Start an operation from a JSON definition, and print its id."""
+    definition = _json(_contents(file), file)
+    if not isinstance(definition, dict):
+        raise click.UsageError(f"{file} holds no definition: it is not a JSON object")
+    with invocation.orchestrator() as act:
+        operation = act.start(
+            steps=definition,
+            input=_input(input_text),
+            key=key,
+            labels=dict(map(label, labels)),
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+        )
+        invocation.say(operation.as_json(), operation.id)
+
+
+def _input(text: str | None) -> Any:
+    if text is None:
+        return None
+    if text.startswith("@"):
+        return _json(_contents(text[1:]), text[1:])
+    return _json(text, "--input")
+
+
+def _contents(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{file} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file} is not text in UTF-8") from error
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{place} is not JSON: {error}") from error
+
+
+def label(text: str) -> tuple[str, str]:
+    """Reads NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--label {text}: a label is written NAME=VALUE")
+    return name, value

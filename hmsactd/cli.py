@@ -1,0 +1,267 @@
+"""The command line: `hmsactd serve`, `config`, `replay`.
+
+Arguments, file and environment become settings here; what a daemon is made of is in hmsactd.daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from hmsactd.errors import SettingsRefused, StartRefused
+
+if TYPE_CHECKING:
+    from hmsactd.core.events import Event
+    from hmsactd.core.operation import Operation
+    from hmsactd.daemon import Running
+    from hmsactd.settings import Section, Settings
+
+REFUSED = 1
+"""Exit code: the daemon can't start, or a history breaks the rules."""
+
+WRONG_USAGE = 2
+"""Exit code: arguments, settings or a file that can't be used."""
+
+UNKNOWN_KIND = 3
+"""Exit code: a history goes on in a way that this version doesn't know."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("hmsactd"), prog_name="hmsactd")
+def main() -> None:
+    """Operations orchestrator: it carries operations through services and people, and keeps a timeline."""
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which settings are told; the command gets them as Settings."""
+
+    @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML.")
+    @click.option("--data", metavar="DIR", help="Where the database and the keys are.")
+    @click.option("--grpc", metavar="HOST:PORT", help="Where clients and workers connect.")
+    @click.option("--http", metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz are.")
+    @click.option("--dev", is_flag=True, default=None, help="Development: anybody on this machine is let in.")
+    @click.option("--test-clock", is_flag=True, default=None, hidden=True, help="A clock that tests can move.")
+    @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+    @wraps(command)
+    def told(
+        config: Path | None,
+        data: str | None,
+        grpc: str | None,
+        http: str | None,
+        dev: bool | None,
+        test_clock: bool | None,
+        log_level: str | None,
+        **others: Any,
+    ) -> None:
+        from hmsactd.settings import load
+
+        flags = {
+            "data": {"directory": data},
+            "grpc": {"listen": grpc},
+            "http": {"listen": http},
+            "log": {"level": log_level},
+            "dev": dev,
+            "test_clock": test_clock,
+        }
+        try:
+            settings = load(config, _said(flags))
+        except SettingsRefused as refused:
+            _end(WRONG_USAGE, *refused.faults)
+        command(settings=settings, **others)
+
+    return told
+
+
+# -- serve -------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@settings_options
+@click.option("--ready-json", is_flag=True, help="Print one line of JSON with the addresses when ready.")
+def serve(settings: Settings, ready_json: bool) -> None:
+    """Run the daemon until SIGTERM."""
+    from hmsactd import logs
+    from hmsactd.daemon import run
+
+    logs.configure(settings.log.level, settings.log.format)
+
+    def ready(running: Running) -> None:
+        if ready_json:
+            addresses = {"grpc": str(running.grpc), "http": str(running.http)}
+            click.echo(json.dumps(addresses | {"log": running.log, "key": running.verifier_key}))
+        elif sys.stdout.isatty():
+            click.echo("\n".join(_banner(settings, running)))
+        # Whoever started us may wait for this line through a pipe.
+        sys.stdout.flush()
+
+    try:
+        run(settings, ready)
+    except StartRefused as refused:
+        _end(REFUSED, str(refused))
+
+
+def _banner(settings: Settings, running: Running) -> Iterator[str]:
+    """What a person wants to know who has just started a daemon."""
+    kept = (
+        "in memory: gone when it stops" if settings.data.store == "memory" else str(settings.data.directory.resolve())
+    )
+    yield f"hmsactd {version('hmsactd')} is ready"
+    yield f"  gRPC   {running.grpc}"
+    yield f"  HTTP   http://{running.http}/metrics"
+    yield f"  data   {kept}"
+    yield f"  log    {running.log}"
+    yield f"  key    {running.verifier_key}"
+    if settings.dev:
+        yield "Development: no token is developer; HMSACT_TOKEN=dev:jdavis@fsa.gov is an officer."
+        yield f"  HMSACT_ADDRESS={running.grpc} hmsact whoami"
+    else:
+        yield "No way of signing in is configured: every request will be refused. Try --dev."
+
+
+# -- config ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@settings_options
+@click.option("--explain", is_flag=True, help="With the manual of each setting.")
+def config(settings: Settings, explain: bool) -> None:
+    """Print the effective settings as a settings file, secrets masked."""
+    click.echo("\n".join(_toml(settings, explain)))
+
+
+def _toml(settings: Settings, explain: bool) -> Iterator[str]:
+    """The settings as TOML: what belongs to no table first."""
+    told = settings.model_dump(mode="json")
+    fields = type(settings).model_fields
+    for name, value in told.items():
+        if not isinstance(value, dict):
+            yield from _comment(fields[name].description, explain)
+            yield _entry(name, value)
+    for name, table in told.items():
+        if isinstance(table, dict):
+            yield ""
+            section: Section | dict[str, str] = getattr(settings, name)
+            inner = {} if isinstance(section, dict) else type(section).model_fields
+            yield from _comment(fields[name].description or type(section).__doc__, explain)
+            yield f"[{name}]"
+            for key, value in table.items():
+                yield from _comment(inner[key].description if key in inner else None, explain)
+                yield _entry(key, value)
+
+
+def _entry(name: str, value: object) -> str:
+    # What is not said has no spelling in TOML.
+    key = name if name.replace("_", "").isalnum() and name.isascii() else _quoted(name)
+    if value is None:
+        return f"# {key} ="
+    return f"{key} = {_quoted(value) if isinstance(value, str) else json.dumps(value)}"
+
+
+def _quoted(text: str) -> str:
+    # JSON's strings are TOML's, but for DEL, which TOML wants escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _comment(text: str | None, explain: bool) -> Iterator[str]:
+    for line in wrap(" ".join((text or "").split()), 100) if explain else ():
+        yield f"# {line}"
+
+
+# -- replay ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def replay(file: Path) -> None:
+    """Replay an export: tell what happened, where the operation stands, and whether the rules allow it.
+
+    Takes the records as they are: `hmsact verify` proves that they are the daemon's own. Exits with 1 if an event
+    breaks the rules (the first is named), with 3 if there is one of a kind that this version doesn't know.
+    """
+    from hmsactd.core.apply import apply
+    from hmsactd.core.legality import first_illegal
+
+    records = _records(file)
+    history = [event for _, event in records if event is not None]
+    unknown = next((sequence for sequence, (_, event) in enumerate(records, 1) if event is None), None)
+    known = history if unknown is None else history[: unknown - 1]
+    illegal = first_illegal(known, is_whole=unknown is None)
+    until = illegal.sequence - 1 if illegal is not None else len(known)
+    operation: Operation | None = None
+    for sequence, (record, event) in enumerate(records[:until], 1):
+        assert event is not None
+        operation = apply(operation, event)
+        _say(_told(sequence, record, event))
+    for line in _standing(operation) if operation is not None else ():
+        _say(line)
+    if illegal is not None:
+        _end(REFUSED, f"event {illegal.sequence} breaks the rules: {illegal.sentence}")
+    if unknown is not None:
+        _end(UNKNOWN_KIND, f"event {unknown} is a {records[unknown - 1][0]['kind']}, which this version doesn't know")
+    click.echo(f"{len(records)} events, all by the rules. Whether they are the daemon's own: hmsact verify {file}")
+
+
+def _records(file: Path) -> list[tuple[dict[str, Any], Event | None]]:
+    """The records of an export, each with its event, None for a kind that isn't known."""
+    from hmsactd.timeline import codec
+
+    try:
+        export = json.loads(file.read_bytes())
+        texts = [entry["record"] for entry in export["records"]]
+        records = [(json.loads(text), codec.decode(text.encode())) for text in texts]
+        sequences = [record["sequence"] for record, _ in records]
+    except OSError as error:
+        _end(WRONG_USAGE, f"{file} can't be read: {error.strerror or error}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _end(WRONG_USAGE, f"{file} is not an export: {error!r}")
+    if sequences != list(range(1, len(sequences) + 1)):
+        _end(REFUSED, f"{file} doesn't hold every event once and in order, from 1 on")
+    return records
+
+
+def _told(sequence: int, record: Mapping[str, Any], event: Event) -> str:
+    """An event in a line: when, what, to what, by whom, and what else its record says."""
+    subject = record["subject"] or {}
+    facts = {name: value for name, value in record["data"].items() if not isinstance(value, list | dict)}
+    attempt = {"attempt": subject["attempt"]} if "attempt" in subject else {}
+    said = " ".join(f"{name}={value}" for name, value in (attempt | facts).items())
+    name = subject.get("name", "")
+    return f"{sequence:>5} {record['at']} {event.kind:<20} {name:<24} {event.by.id:<20} {said}".rstrip()
+
+
+def _standing(operation: Operation) -> Iterator[str]:
+    """Where an operation stands, and each of its items."""
+    yield f"{operation.flow.name} is {operation.state.value}"
+    for item in operation.items:
+        yield f"  {item.definition.name:<24} {item.state.value}"
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+
+def _said(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    given = {name: _said(value) if isinstance(value, dict) else value for name, value in flags.items()}
+    return {name: value for name, value in given.items() if value is not None and value != {}}
+
+
+def _say(line: str, err: bool = False) -> None:
+    """Writes one line, and only one, whatever is in it: an export is somebody else's words."""
+    from hmsactd.logs import printable
+
+    click.echo(printable(line), err=err)
+
+
+def _end(code: int, *sentences: str) -> NoReturn:
+    """Ends with a sentence on standard error, or several if there are several faults."""
+    for sentence in sentences:
+        _say(f"hmsactd: {sentence}", err=True)
+    raise SystemExit(code)

@@ -1,0 +1,167 @@
+"""Every reason to reject something: its code, its ground, and words that name what is in the way."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import hmsactd.core
+from hmsactd.core.inputs import Cancel, Decide, StepErred
+from hmsactd.core.rejected import Ground
+from tests.core.dialogue import CITIZEN, JDAVIS, MGARCIA, OPERATOR, Dialogue, begun, checkpoint, rejected, service, step
+
+Telling = Callable[[Dialogue], object]
+
+
+def two_items() -> Dialogue:
+    return begun(step("a", retries=0), checkpoint("review"))
+
+
+def pending() -> Dialogue:
+    talk = two_items()
+    talk.do("a")
+    return talk
+
+
+def stalled() -> Dialogue:
+    talk = two_items()
+    talk.stall("a")
+    return talk
+
+
+def after(told: Telling, talk: Dialogue) -> Dialogue:
+    told(talk)
+    return talk
+
+
+REJECTED: dict[str, tuple[Ground, Callable[[], Dialogue], Telling, str]] = {
+    "OPERATION_EXISTS": (Ground.PRECONDITION, two_items, Dialogue.start, "has been started before"),
+    "OPERATION_FINAL": (
+        Ground.PRECONDITION,
+        lambda: after(Dialogue.cancel, two_items()),
+        Dialogue.cancel,
+        "the operation is cancelled: nothing more can be done with it",
+    ),
+    "REVISION_CHANGED": (
+        Ground.CHANGED,
+        two_items,
+        lambda talk: talk.hear(Cancel(OPERATOR, expected_revision=7)),
+        "the flow is at revision 1, not 7",
+    ),
+    "OPERATION_PAUSED": (
+        Ground.PRECONDITION,
+        lambda: after(Dialogue.pause, two_items()),
+        Dialogue.pause,
+        "dev:operator has paused the operation before",
+    ),
+    "OPERATION_NOT_PAUSED": (
+        Ground.PRECONDITION,
+        two_items,
+        Dialogue.resume,
+        "the operation is running, not paused",
+    ),
+    "NOT_THE_HOLDER": (
+        Ground.PERMISSION,
+        lambda: after(lambda talk: talk.take("a"), two_items()),
+        lambda talk: talk.hear(StepErred(service("Other"), 1, 1, "BUSY")),
+        "a is with dev:svc/Svc, not with dev:svc/Other",
+    ),
+    "STEP_UNKNOWN": (
+        Ground.UNKNOWN,
+        two_items,
+        lambda talk: talk.retry("nowhere"),
+        "the operation has no step nowhere",
+    ),
+    "NOT_A_STEP": (Ground.PRECONDITION, pending, lambda talk: talk.skip("review"), "review is a checkpoint"),
+    "STEP_NOT_STALLED": (
+        Ground.PRECONDITION,
+        two_items,
+        lambda talk: talk.retry("a"),
+        "a is queued, not stalled",
+    ),
+    "CHECKPOINT_UNKNOWN": (
+        Ground.UNKNOWN,
+        two_items,
+        lambda talk: talk.approve(JDAVIS, "nowhere"),
+        "the operation has no checkpoint nowhere",
+    ),
+    "NOT_A_CHECKPOINT": (
+        Ground.PRECONDITION,
+        two_items,
+        lambda talk: talk.approve(JDAVIS, "a"),
+        "a is a step: nobody decides it",
+    ),
+    "CHECKPOINT_NOT_PENDING": (
+        Ground.PRECONDITION,
+        two_items,
+        lambda talk: talk.approve(JDAVIS, "review"),
+        "review is ahead",
+    ),
+    "ALREADY_DECIDED": (
+        Ground.PRECONDITION,
+        lambda: after(lambda talk: talk.reject(JDAVIS, "review"), pending()),
+        lambda talk: talk.approve(MGARCIA, "review"),
+        "review was rejected by dev:jdavis before",
+    ),
+    "STALE_DIGEST": (
+        Ground.PRECONDITION,
+        pending,
+        lambda talk: talk.hear(Decide(JDAVIS, "review", True, "0" * 64)),
+        "what you were shown is not what review is about now",
+    ),
+    "CLAIMED_BY_ANOTHER": (
+        Ground.PRECONDITION,
+        lambda: after(lambda talk: talk.claim(MGARCIA, "review"), pending()),
+        lambda talk: talk.approve(JDAVIS, "review"),
+        "dev:mgarcia has claimed review",
+    ),
+    "NOT_CLAIMED_BY_CALLER": (
+        Ground.PRECONDITION,
+        pending,
+        lambda talk: talk.release(JDAVIS, "review"),
+        "you have not claimed it: nobody holds it",
+    ),
+    "NOT_A_PERSON": (
+        Ground.PERMISSION,
+        pending,
+        lambda talk: talk.approve(service("FSA"), "review"),
+        "dev:svc/FSA is not a person",
+    ),
+    "ROLE_MISSING": (
+        Ground.PERMISSION,
+        pending,
+        lambda talk: talk.approve(OPERATOR, "review"),
+        "review is decided by fsa.officer, a role that dev:operator lacks",
+    ),
+    "STARTED_BY_CALLER": (
+        Ground.PERMISSION,
+        stalled,
+        lambda talk: talk.skip("a", CITIZEN),
+        "dev:citizen started the operation, so somebody else skips its steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("code", REJECTED)
+def test_what_is_rejected_is_rejected_with_a_ground_and_in_words_and_changes_nothing(code: str) -> None:
+    ground, begin, tell, words = REJECTED[code]
+    talk = begin()
+    before, known = talk.operation, len(talk.events)
+    with rejected(code) as caught:
+        tell(talk)
+    assert caught.value.ground is ground
+    assert words in caught.value.sentence
+    assert talk.operation == before
+    assert len(talk.events) == known
+
+
+def test_every_code_of_the_core_is_in_the_table() -> None:
+    codes = set()
+    for path in Path(hmsactd.core.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rejected":
+                code = node.args[1]
+                assert isinstance(code, ast.Constant)
+                codes.add(code.value)
+    assert codes == REJECTED.keys()

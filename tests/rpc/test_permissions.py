@@ -1,0 +1,55 @@
+"""Every RPC says in the proto what it asks for."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+
+from hmsactd.core.principal import PrincipalKind
+from hmsactd.errors import StartRefused
+from hmsactd.identity.permissions import BY_KIND, PUBLIC
+from hmsactd.rpc.permissions import FILES, permission_table
+
+PROTO = Path(__file__).parents[2] / "proto"
+
+
+def test_every_rpc_of_the_daemon_has_a_permission() -> None:
+    table = permission_table()
+    assert table["/hmsact.v1.OperationService/StartOperation"] == "operation.start"
+    assert table["/hmsact.v1.SystemService/Whoami"] == "public"
+    assert all(table.values())
+
+
+def test_no_proto_file_with_a_service_is_forgotten() -> None:
+    with_service = {path.name for path in PROTO.glob("hmsact/v1/*.proto") if "\nservice " in path.read_text()}
+    assert {Path(file.name).name for file in FILES} == with_service
+
+
+def test_every_permission_is_held_by_somebody() -> None:
+    # system.clock is the developer's alone, who holds every one.
+    held = frozenset().union(*BY_KIND.values()) | {PUBLIC, "system.clock"}
+    assert set(permission_table().values()) - held == set()
+
+
+def test_no_permission_is_held_that_nothing_asks_for() -> None:
+    asked = set(permission_table().values())
+    assert {kind: held - asked for kind, held in BY_KIND.items() if held - asked} == {}
+    assert BY_KIND.keys() == set(PrincipalKind)
+
+
+def test_rpc_without_a_permission_is_named_at_the_start() -> None:
+    with pytest.raises(StartRefused, match=r"/hmsact\.v1\.Careless/Do, /hmsact\.v1\.Careless/Undo$"):
+        permission_table([careless()])
+
+
+def careless() -> FileDescriptor:
+    """A file whose service forgot its permissions."""
+    file = descriptor_pb2.FileDescriptorProto(name="careless.proto", package="hmsact.v1", syntax="proto3")
+    file.message_type.add(name="Nothing")
+    service = file.service.add(name="Careless")
+    for name in ("Do", "Undo"):
+        service.method.add(name=name, input_type=".hmsact.v1.Nothing", output_type=".hmsact.v1.Nothing")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool.FindFileByName("careless.proto")

@@ -1,0 +1,232 @@
+"""What only a store in a file can do wrong."""
+
+import resource
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hmsactd.store import select
+from hmsactd.store.errors import DataRefused, Unavailable
+from hmsactd.store.migrate import Migration, known_migrations, migrate
+from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
+from hmsactd.store.store import Birth, PayloadRow
+from tests.store.batches import Writer, leaf, summary
+
+BIRTH = Birth("hmsactd-abcdefghijkl/log/0", "hmsactd-abcdefghijkl+00000000+key")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / DATABASE_FILE
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    made = SqliteStore(path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def writer(store: SqliteStore) -> Writer:
+    return Writer(store, await store.open(BIRTH))
+
+
+@contextmanager
+def full_disk(path: Path, room: int) -> Iterator[None]:
+    """No file grows beyond the size that the journal has now, and a little."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = path.with_name(path.name + "-wal")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_letter(path: Path) -> None:
+    path.write_bytes(b"this is a letter, and no database" * 100)
+
+
+def tampering(path: Path, statement: str) -> str:
+    """What the database says to somebody who writes past the store."""
+    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError) as refusal:
+        connection.execute(statement)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET record = x'00'",
+        "DELETE FROM event",
+        "UPDATE seal SET note = ''",
+        "DELETE FROM seal",
+    ],
+)
+async def test_what_is_written_stays_as_it_was_written(writer: Writer, path: Path, statement: str) -> None:
+    await writer.keep(summary("op_1"))
+    assert "never" in tampering(path, statement)
+
+
+async def test_an_acknowledged_write_has_reached_the_disk(writer: Writer, store: SqliteStore, path: Path) -> None:
+    await writer.keep(summary("op_1"))
+    assert store._writer is not None
+    settings = await store._writer.run(
+        lambda connection: [
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        ]
+    )
+    assert settings == ["wal", 2]
+    # A reader that knows nothing of our process sees it.
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM event").fetchone() == (1,)
+
+
+async def test_the_files_are_their_owners_alone(writer: Writer, path: Path) -> None:
+    await writer.keep(summary("op_1"))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+async def test_readers_cannot_write(writer: Writer, store: SqliteStore) -> None:
+    for reader in store._readers:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await reader.run(lambda connection: connection.execute("DELETE FROM label"))
+
+
+async def test_a_fault_in_one_append_is_its_own(writer: Writer) -> None:
+    faulty = summary("op_1", revision=2**70)
+    refused = await writer.write(writer.append(faulty, 0), writer.append(summary("op_2"), 1))
+    assert {position: type(error) for position, error in refused.items()} == {0: ValueError}
+    unnamed = replace(summary("op_3"), state=None)  # type: ignore[arg-type]
+    assert list(await writer.write(writer.append(summary("op_2"), 0), writer.append(unnamed, 1))) == [1]
+    assert not await writer.write(writer.append(summary("op_2"), 0))
+
+
+async def test_a_full_disk_fails_the_write_and_spoils_nothing(writer: Writer, store: SqliteStore, path: Path) -> None:
+    await writer.keep(summary("op_1"))
+    large = [PayloadRow(1, "input", bytes(1_000_000))]
+    with full_disk(path, 4096):
+        with pytest.raises(Unavailable, match="the database failed"):
+            await writer.keep(summary("op_2"), payloads=large)
+        # What was acknowledged can be read meanwhile.
+        assert len(await store.records("default", "op_1")) == 1
+    assert (await store.reopen()).size == 1
+    assert await store.summary("default", "op_2") is None
+    await writer.keep(summary("op_2"), payloads=large)
+    assert (await store.reopen()).size == 2
+
+
+async def test_a_failed_write_is_not_tried_again_on_the_same_connection(
+    writer: Writer, store: SqliteStore, path: Path
+) -> None:
+    await writer.keep(summary("op_1"))
+    before = store._writer
+    with full_disk(path, 0), pytest.raises(Unavailable):
+        await writer.keep(summary("op_2"), payloads=[PayloadRow(1, "input", bytes(1_000_000))])
+    await store.reopen()
+    assert store._writer is not before
+
+
+async def test_erased_words_are_gone_from_the_files(writer: Writer, store: SqliteStore, path: Path) -> None:
+    said = b"what Jane Roe has said" * 200
+    key = b"the wrapped payload key"
+    told = summary("op_1", requested_by="Jane Roe of 12 Elm Street")
+    await writer.keep(told, payloads=[PayloadRow(1, "input", said)], key=key)
+    await writer.keep(summary("op_1", sequence=2, state="completed"))
+    assert any(said[:20] in file.read_bytes() for file in path.parent.iterdir())
+    await store.erase("default", "op_1")
+    for words in (said[:20], key, b"Elm Street"):
+        assert not any(words in file.read_bytes() for file in path.parent.iterdir()), words
+
+
+async def test_data_of_a_newer_version_is_refused(store: SqliteStore, path: Path) -> None:
+    await store.open(BIRTH)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO schema_migrations VALUES (99, '0099_later.sql', 'x')")
+        connection.commit()
+    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 1"):
+        await store.open(BIRTH)
+
+
+async def test_data_that_was_migrated_otherwise_is_refused(store: SqliteStore, path: Path) -> None:
+    await store.open(BIRTH)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE schema_migrations SET checksum = 'x'")
+        connection.commit()
+    with pytest.raises(DataRefused, match="migration 1 of the data"):
+        await store.open(BIRTH)
+
+
+async def test_what_is_no_database_is_refused(store: SqliteStore, path: Path) -> None:
+    write_letter(path)
+    with pytest.raises(DataRefused, match="can't be used"):
+        await store.open(BIRTH)
+
+
+async def test_a_place_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataRefused, match="can't be used"):
+        await SqliteStore(tmp_path / "none" / DATABASE_FILE).open(BIRTH)
+
+
+def broken(connection: sqlite3.Connection) -> None:
+    migrate(
+        connection,
+        [
+            *known_migrations(),
+            Migration(2, "0002_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
+        ],
+    )
+
+
+def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError):
+            broken(connection)
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+        migrate(connection, known_migrations())
+        with pytest.raises(sqlite3.OperationalError):
+            broken(connection)
+        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,)]
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    versions = [migration.version for migration in known_migrations()]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) -> None:
+    questions = [
+        (select.DUE, (9, 9)),
+        (select.NEXT_DUE, ()),
+        (select.CALLS, ("", "", 9)),
+        (select.BY_KEY, ("default", "k")),
+        (select.ALARMED, ("", "", 9)),
+        (select.SEAL_OVER, (9,)),
+        select.kept("default", "op_1"),
+        select.records("default", "op_1", 0, None, 9, backwards=True),
+        select.queued("default", "IRS", ["check"], 9),
+        select.pending("default", None, (1, "op"), 9),
+        select.payloads("default", "op_1", [1]),
+    ]
+    assert store._writer is not None
+    for sql, parameters in questions:
+        plan = await store._writer.run(
+            lambda connection, sql=sql, parameters=parameters: [  # type: ignore[misc]
+                row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
+            ]
+        )
+        assert not any("SCAN operation" in line and "USING" not in line for line in plan), (sql, plan)
+        assert not any("TEMP B-TREE" in line for line in plan), (sql, plan)
+
+
+async def test_a_leaf_is_kept_as_it_was_given(writer: Writer, store: SqliteStore) -> None:
+    await writer.keep(summary("op_1", sequence=2))
+    assert [row.leaf for row in await store.records("default", "op_1")] == [leaf("op_1", 1), leaf("op_1", 2)]
