@@ -17,7 +17,12 @@ TIME = re.compile(r"[0-9]{4}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0
 
 # RFC 8785 for what a record may hold: ASCII keys sort by byte, and integers are the only numbers.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _compact(value: object) -> str:
+    # Most members are strings, and these need no encoder made for them.
+    return json.encoder.encode_basestring_ascii(value) if type(value) is str else _encoder.encode(value)
 
 
 def canonical_text(value: object) -> str:
@@ -86,11 +91,22 @@ def is_consistent(size: int, root: bytes, later_size: int, later_root: bytes, pr
     return last == 0 and earlier == root and later == later_root
 
 
+def fields_and_whole(value: object) -> tuple[str, list[str]]:
+    """Returns a payload's compact JSON, and the texts of its fields: `[pointer,value]`, one a member of an object."""
+    if not isinstance(value, dict) or not value:
+        whole = _compact(value)
+        return whole, [f'["",{whole}]']
+    members, texts = [], []
+    for key, member in value.items():
+        text = _compact(member)
+        members.append(f"{_compact(key)}:{text}")
+        texts.append(f"[{_compact(pointer(key))},{text}]")
+    return f"{{{','.join(members)}}}", texts
+
+
 def field_texts(value: object) -> list[str]:
-    """Splits a payload into its fields: one a member of a JSON object, else the whole. A text is `[pointer,value]`."""
-    if isinstance(value, dict) and value:
-        return [_compact([pointer(key), member]) for key, member in value.items()]
-    return [_compact(["", value])]
+    """Returns the texts of a payload's fields, in order."""
+    return fields_and_whole(value)[1]
 
 
 def pointer(key: str) -> str:

@@ -23,8 +23,7 @@ _JOINER = "\u200d"  # Holds some emoji together; harmless, though not printable.
 
 def event_text(event: Event) -> str:
     """The event as it happens: elapsed time, name in upper case, what has happened."""
-    name = (event.name or event.operation_name).upper()
-    return f"{elapsed_text(event.elapsed)} {name} → {happening(event)}"
+    return f"{elapsed_text(event.elapsed)} {_name(event).upper()} → {happening(event)}"
 
 
 def elapsed_text(elapsed: timedelta) -> str:
@@ -45,7 +44,7 @@ def line_text(line: Line, *, utc: bool, zone: bool) -> str:
     event = line.event
     mark = _MARKS.get(event.kind, "·")
     told = _told(line)
-    return f"[{_clock_text(line, utc, zone)}] {event.name or event.operation_name} {mark}{told and ' ' + told}"
+    return f"[{_clock_text(line, utc, zone)}] {_name(event)} {mark}{told and ' ' + told}"
 
 
 def visible(text: str) -> str:
@@ -59,6 +58,11 @@ def visible(text: str) -> str:
 def role_noun(role: str) -> str:
     """How people call whoever holds a role: "officer" for "fsa.officer"."""
     return role.rpartition(".")[2].replace("_", " ")
+
+
+def _name(event: Event) -> str:
+    """What an event is told of: the operation, also where a step or checkpoint has brought it about."""
+    return event.operation_name if event.kind.startswith("operation_") or not event.name else event.name
 
 
 # -- while it happens --------------------------------------------------------------------------------------------------
@@ -106,7 +110,7 @@ _HAPPENINGS: dict[str, Callable[[Event], str]] = {
     "operation_cancelled": lambda event: f"cancelled by {event.principal}",
     "operation_completed": lambda _: "completed",
     "operation_rejected": lambda _: "rejected",
-    "operation_failed": lambda event: "failed" + _code(event),
+    "operation_failed": lambda event: "failed" + (f" at {event.name}" if event.name else "") + _code(event),
     "step_queued": lambda _: "queued",
     "step_started": _started,
     "step_done": lambda _: "done",

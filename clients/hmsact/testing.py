@@ -53,8 +53,9 @@ class Daemon:
     def __init__(
         self, data: str | Path | None = None, *, test_clock: bool = True, arguments: Sequence[str] = ()
     ) -> None:
-        self._temporary = None if data else tempfile.TemporaryDirectory(prefix="hmsactd-test-")
-        self.data = Path(data or self._temporary.name)  # type: ignore[union-attr]  # one of the two is there
+        self.data = None if data is None else Path(data)
+        """Its data directory, once it is started."""
+        self._is_temporary = data is None
         self._arguments = [*(["--test-clock"] if test_clock else []), *arguments]
         self._process: subprocess.Popen[str] | None = None
         self.address = "127.0.0.1:0"
@@ -65,6 +66,7 @@ class Daemon:
     def start(self) -> Self:
         """Starts it, and returns when it is ready. Raises DaemonNotStarted."""
         command = [*_hmsactd(), "serve", "--dev", "--ready-json", "--log-level", "warning"]
+        self.data = self.data or Path(tempfile.mkdtemp(prefix="hmsactd-test-"))
         command += ["--data", str(self.data), "--grpc", self.address, "--http", self.http, *self._arguments]
         errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the process writes to it after this returns
         try:
@@ -76,6 +78,7 @@ class Daemon:
                 raise
             if not ready:
                 _end(process)
+                self.close()
                 errors.seek(0)
                 raise DaemonNotStarted(f"hmsactd did not start: {errors.read().strip() or 'it says nothing'}")
         finally:
@@ -89,6 +92,13 @@ class Daemon:
         """Stops it in order (SIGTERM), or kills it if it takes too long; returns its exit code."""
         process, self._process = self._process, None
         return 0 if process is None else _end(process)
+
+    def close(self) -> None:
+        """Stops it for good, and removes its data if they were temporary."""
+        self.stop()
+        if self._is_temporary and self.data is not None:
+            shutil.rmtree(self.data)
+            self.data = None
 
     def kill(self) -> None:
         """Ends it without warning (SIGKILL), as a crash does."""
@@ -156,9 +166,7 @@ class Daemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self.close()
 
 
 async def _serve(workers: Sequence[Worker], stopping: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:

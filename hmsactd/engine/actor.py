@@ -26,11 +26,11 @@ from hmsactd.engine.contents import Contents
 from hmsactd.engine.dispatch import Dispatch, Line
 from hmsactd.engine.letter import Answer, Letter, RequestKey
 from hmsactd.engine.session import AttemptKey, Call, Session
-from hmsactd.engine.summary import NOTHING_GIVEN, Given, summarise
+from hmsactd.engine.summary import NOTHING_GIVEN, Given, given_in, summarise
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Fenced
 from hmsactd.store.errors import Unavailable as StoreUnavailable
-from hmsactd.store.store import RequestRow
+from hmsactd.store.store import RequestRow, Summary
 from hmsactd.timeline.timeline import Receipt, Timeline, Timelines
 
 log = structlog.get_logger(__name__)
@@ -95,6 +95,11 @@ class Actor:
         self._queued: Line | None = None
 
     @property
+    def summary(self) -> Summary | None:
+        """The operation as last kept; None while that is being read."""
+        return self._timeline.summary if self._timeline is not None else None
+
+    @property
     def is_idle(self) -> bool:
         """True if it waits for mail."""
         return self.idle_since > 0 and not self._mailbox
@@ -140,7 +145,8 @@ class Actor:
             raise NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}")
         self._timeline, events = found
         self.operation = replay(events)
-        assert self.operation is not None
+        assert self.operation is not None and self._timeline.summary is not None
+        self._given = given_in(self._timeline.summary)
         self._name_items(self.operation)
 
     async def _live(self) -> None:
@@ -232,7 +238,6 @@ class Actor:
         summary = summarise(self.namespace, self.operation_id, self.operation, self._given)
         receipt = await self._timeline.append(events, self._names, summary, requests)
         self._is_new = False
-        self._given = NOTHING_GIVEN
         self._contents.remember(first, events)
         return receipt
 

@@ -32,7 +32,7 @@ from hmsactd.engine.timers import Timers
 from hmsactd.engine.workers import Workers
 from hmsactd.errors import HmsactdError, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
-from hmsactd.store.store import Due, Store
+from hmsactd.store.store import Due, Store, Summary
 from hmsactd.timeline.timeline import Timelines
 
 log = structlog.get_logger(__name__)
@@ -210,6 +210,13 @@ class Engine:
         """The state of an operation as recorded; None if there is none."""
         found = await self.timelines.load(namespace, operation_id)
         return replay(found[1]) if found is not None else None
+
+    async def summary(self, namespace: str, operation_id: str) -> Summary | None:
+        """An operation as last kept; from memory if it is busy."""
+        actor = self._actors.get((namespace, operation_id))
+        if actor is not None and actor.summary is not None:
+            return actor.summary
+        return await self.store.summary(namespace, operation_id)
 
     # -- what actors need ----------------------------------------------------------------------------------------------
 

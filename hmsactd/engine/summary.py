@@ -13,7 +13,7 @@ from hmsactd.store.store import Summary
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a caller gave an operation to be found by. Its actor knows it at the start, afterwards the store alone."""
+    """What a caller gave an operation to be found by."""
 
     key: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
@@ -21,6 +21,12 @@ class Given:
 
 
 NOTHING_GIVEN = Given()
+
+
+def given_in(summary: Summary) -> Given:
+    """What was given to an operation, from its row."""
+    return Given(summary.key, summary.labels, summary.requested_by)
+
 
 AWAITS = {
     StepState.QUEUED: "worker",

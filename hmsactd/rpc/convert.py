@@ -11,7 +11,7 @@ from hmsact.v1 import event_pb2, operation_pb2, principal_pb2
 from hmsactd.core.clock import SlaClock
 from hmsactd.core.operation import CheckpointItem, Item, Operation, StepItem
 from hmsactd.core.principal import Principal
-from hmsactd.core.transitions import StepState
+from hmsactd.core.transitions import OperationState, StepState
 from hmsactd.engine.requests import Done
 from hmsactd.engine.summary import summarise
 from hmsactd.rpc.times import timestamp
@@ -21,6 +21,10 @@ from hmsactd.timeline.timeline import Receipt, Recorded
 
 Payloads = Mapping[tuple[int, str], bytes]
 """What was said in an operation, by sequence and name."""
+
+OPERATION_STATES = {
+    state.value: operation_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in OperationState
+}
 
 
 def principal(who: Principal) -> principal_pb2.Principal:
@@ -37,7 +41,7 @@ def principal(who: Principal) -> principal_pb2.Principal:
 
 def operation_state(state: str) -> operation_pb2.OperationState.ValueType:
     """The state of an operation by its word."""
-    return operation_pb2.OperationState.Value(f"OPERATION_STATE_{state.upper()}")
+    return OPERATION_STATES[state]
 
 
 def receipt(evidence: Receipt) -> operation_pb2.Receipt:

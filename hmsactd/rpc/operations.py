@@ -9,7 +9,7 @@ from hmsact.v1 import operation_pb2 as pb
 from hmsact.v1 import operation_pb2_grpc
 
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
-from hmsactd.engine.summary import Given, summarise
+from hmsactd.engine.summary import given_in, summarise
 from hmsactd.errors import NotFound, Unavailable
 from hmsactd.rpc import convert, cursor, where
 from hmsactd.rpc.caller import caller
@@ -72,17 +72,17 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         operation_id = await self._desk.resolve(namespace, request.operation_id)
         wait_ms = min(span_ms(request.timeout), WAIT_MAX_MS) if request.HasField("timeout") else WAIT_DEFAULT_MS
         with self._desk.engine.endings.awaited(namespace, operation_id) as ending:
-            row = await self._desk.store.summary(namespace, operation_id)
+            row = await self._desk.engine.summary(namespace, operation_id)
             if row is None:
                 raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
             if row.ended_at is None:
                 await self._patience.news(ending, wait_ms / 1000)
         if ending.operation is not None:
-            row = summarise(namespace, operation_id, ending.operation, Given(row.key, row.labels, row.requested_by))
+            row = summarise(namespace, operation_id, ending.operation, given_in(row))
         elif row.ended_at is None and self._patience.is_stopping:
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
         elif row.ended_at is None:
-            row = await self._desk.store.summary(namespace, operation_id) or row
+            row = await self._desk.engine.summary(namespace, operation_id) or row
         return pb.WaitOperationResponse(operation=convert.summary(row))
 
     # -- steer ---------------------------------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ def decode(record: bytes) -> Event | None:
 
 def payloads(event: Event) -> list[tuple[str, Payload]]:
     """Returns what was said in an event, by name."""
-    found = ((name, getattr(event, name)) for name in KINDS[event.kind].payload_names)
-    return [(name, payload) for name, payload in found if payload is not None]
+    names = KINDS[event.kind].payload_names
+    return [(name, payload) for name in names if (payload := getattr(event, name)) is not None]
 
 
 class Kind:
@@ -92,7 +92,8 @@ class Kind:
         self._has_attempt = "attempt" in names
         # In the order of canonical JSON.
         self.payload_names = tuple(sorted(field.name for field in own if _is_payload(field)))
-        self._data = tuple((field.name, _default(field), _writer(field)) for field in own if not _is_payload(field))
+        facts = sorted((field for field in own if not _is_payload(field)), key=lambda field: field.name)
+        self._data = tuple((field.name, _default(field), _writer(field)) for field in facts)
         self._readers = {field.name: _reader(field) for field in own if not _is_payload(field)}
 
     @property
@@ -102,19 +103,12 @@ class Kind:
 
     def data(self, event: Event) -> str:
         """Returns the JSON of the fields that are not what they are by default."""
-        if not self._data:
-            return "{}"
-        said: dict[str, object] = {}
-        for name, default, write in self._data:
-            value = getattr(event, name)
-            if value != default:
-                said |= write(name, value)
-        return canonical_text(said)
+        said = [write(name, value) for name, default, write in self._data if (value := getattr(event, name)) != default]
+        return "{" + ",".join(said) + "}"
 
     def commitments(self, event: Event) -> str:
         """Returns the JSON of what was said, by commitment and size."""
-        said = ((name, getattr(event, name)) for name in self.payload_names)
-        return "{" + ",".join(_commitment(name, payload) for name, payload in said if payload is not None) + "}"
+        return "{" + ",".join([_commitment(name, payload) for name, payload in payloads(event)]) + "}"
 
     def subject(self, event: Event, name: str | None) -> str:
         """Returns the JSON of the step or checkpoint that the event is about; null for the operation as a whole."""
@@ -160,16 +154,19 @@ def _is_payload(field: Field[Any]) -> bool:
     return str(field.type).split(" | ")[0] == "Payload"
 
 
-def _writer(field: Field[Any]) -> Callable[[str, Any], dict[str, object]]:
+def _writer(field: Field[Any]) -> Callable[[str, Any], str]:
+    """Returns what writes a field as a member, or several, of `data`."""
     match str(field.type):
         case "Flow":
-            return lambda _, flow: _write_flow(flow)
+            return lambda _, flow: canonical_text(_write_flow(flow))[1:-1]
         case "tuple[ClockReading, ...]":
-            return lambda name, clocks: {name: [_write_clock(clock) for clock in clocks]}
+            return lambda name, clocks: f'"{name}":{canonical_text([_write_clock(clock) for clock in clocks])}'
         case "int" | "int | None" if field.name.endswith("_at"):
-            return lambda name, at_us: {name: moment.written(at_us)}
-        case "int" | "int | None" | "str" | "str | None" | "bool":
-            return lambda name, value: {name: value}
+            return lambda name, at_us: f'"{name}":"{moment.written(at_us)}"'
+        case "int" | "int | None":
+            return lambda name, value: f'"{name}":{value}'
+        case "str" | "str | None":
+            return lambda name, value: f'"{name}":{canonical_text(value)}'
         case unknown:
             raise TypeError(f"no record can hold the field {field.name} of type {unknown}")
 

@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hmsact.record import field_commitment, field_salt, field_texts, payload_commitment
+from hmsact.record import field_commitment, field_salt, field_texts, fields_and_whole, payload_commitment
 
 from hmsactd.core.payload import Payload
+from hmsactd.timeline.entropy import random_bytes
 
 BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 32
 SALT_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 
 
 class NotJson(Exception):
@@ -59,12 +57,12 @@ def field_pairs(content: bytes, salt: bytes) -> list[tuple[bytes, str]]:
 
 def _committed(value: object) -> Payload:
     try:
-        content = _compact(value).encode("ascii")
+        content, texts = fields_and_whole(value)
     except ValueError as error:
         raise NotJson("a number is too large for JSON as this daemon keeps it") from error
-    salt = os.urandom(SALT_BYTES)
-    fields = [field_commitment(field_salt(salt, position), text) for position, text in enumerate(field_texts(value))]
-    return Payload(payload_commitment(fields).hex(), len(content), content, salt)
+    salt = random_bytes(SALT_BYTES)
+    fields = [field_commitment(field_salt(salt, position), text) for position, text in enumerate(texts)]
+    return Payload(payload_commitment(fields).hex(), len(content), content.encode("ascii"), salt)
 
 
 def _parsed(text: bytes | str, max_bytes: int, max_depth: int) -> object:
@@ -74,7 +72,7 @@ def _parsed(text: bytes | str, max_bytes: int, max_depth: int) -> object:
         told = text if isinstance(text, str) else text.decode("utf-8")
         if isinstance(text, str) and len(told.encode("utf-8", "surrogatepass")) > max_bytes:
             raise TooLarge(f"the text is longer than the {max_bytes} bytes that a payload may have")
-        value: object = json.loads(told, parse_constant=_refuse_constant)
+        value: object = _parse(told)
     except RecursionError as error:
         raise TooDeep(f"it is nested more deeply than {max_depth} levels") from error
     except ValueError as error:
@@ -87,6 +85,9 @@ def _parsed(text: bytes | str, max_bytes: int, max_depth: int) -> object:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+_parse = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _depth(value: object) -> int:
@@ -114,7 +115,7 @@ class DataKey:
         """Encrypts a payload that still has its content, so that it opens at this place only."""
         assert payload.content is not None, "a replayed payload has no content to keep"
         assert payload.salt is not None, "a payload is kept with the salt of its commitment"
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = random_bytes(_NONCE_BYTES)
         bound = _place(namespace, operation, sequence, name)
         return nonce + self._cipher.encrypt(nonce, payload.salt + payload.content, bound)
 
@@ -138,7 +139,7 @@ class Keyring:
 
     def fresh(self, namespace: str, operation: str) -> DataKey:
         """Makes the data key of a new operation."""
-        key, nonce = os.urandom(32), os.urandom(_NONCE_BYTES)
+        key, nonce = random_bytes(32), random_bytes(_NONCE_BYTES)
         return DataKey(key, nonce + self._cipher.encrypt(nonce, key, _place(namespace, operation)))
 
     def unwrap(self, wrapped: bytes, namespace: str, operation: str) -> DataKey:

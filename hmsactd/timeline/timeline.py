@@ -226,6 +226,11 @@ class Timeline:
         """The id of the operation."""
         return self._place.operation
 
+    @property
+    def summary(self) -> Summary | None:
+        """The operation as last kept; None before the first append."""
+        return self._summary
+
     async def append(
         self,
         events: Sequence[Event],
@@ -239,13 +244,8 @@ class Timeline:
         kept, as after a cancellation: let go and load again.
         """
         assert events, "an append records something"
-        sequences = range(self.sequence + 1, self.sequence + 1 + len(events))
-        assert summary.sequence == sequences[-1], "a summary stands after the last event that it sums up"
-        self._assert_in_time(events)
-        drafts = tuple(
-            codec.draft(event, names.get(getattr(event, "instance", 0)), self._place, sequence)
-            for sequence, event in zip(sequences, events, strict=True)
-        )
+        assert summary.sequence == self.sequence + len(events), "a summary stands after the last event it sums up"
+        drafts, payloads = self._drafted(events, names)
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._committer.submit(
             Submission(
@@ -253,11 +253,11 @@ class Timeline:
                 self.operation,
                 self.sequence,
                 self.head,
-                drafts,
+                tuple(drafts),
                 summary,
                 self._summary,
                 None if self._is_key_kept else self._key.wrapped,
-                self._sealed(events),
+                tuple(payloads),
                 tuple(requests),
                 done,
             )
@@ -266,19 +266,19 @@ class Timeline:
         self.sequence, self.head, self._summary, self._is_key_kept = summary.sequence, committed.leaf, summary, True
         return Receipt(self._place.log, committed.index, committed.leaf, committed.seal, self.sequence)
 
-    def _assert_in_time(self, events: Sequence[Event]) -> None:
+    def _drafted(self, events: Sequence[Event], names: Mapping[int, str]) -> tuple[list[codec.Draft], list[PayloadRow]]:
+        """Returns the records but for their place in the log, and what was said, encrypted."""
+        place, seal = self._place, self._key.seal
+        drafts, rows = list[codec.Draft](), list[PayloadRow]()
         at = 0 if self._summary is None else self._summary.updated_at
-        for event in events:
+        for sequence, event in enumerate(events, self.sequence + 1):
             assert event.at >= at, "time does not go back on a timeline: whoever decides takes the later of the two"
             at = event.at
-
-    def _sealed(self, events: Sequence[Event]) -> tuple[PayloadRow, ...]:
-        namespace, operation = self.namespace, self.operation
-        return tuple(
-            PayloadRow(sequence, name, self._key.seal(payload, namespace, operation, sequence, name))
-            for sequence, event in enumerate(events, self.sequence + 1)
-            for name, payload in codec.payloads(event)
-        )
+            drafts.append(codec.draft(event, names.get(getattr(event, "instance", 0)), place, sequence))
+            for name, payload in codec.payloads(event):
+                sealed = seal(payload, place.namespace, place.operation, sequence, name)
+                rows.append(PayloadRow(sequence, name, sealed))
+        return drafts, rows
 
 
 @asynccontextmanager

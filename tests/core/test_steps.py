@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from hmsactd.core import events as e
+from hmsactd.core.effects import RunStep
 from hmsactd.core.inputs import StepErred, StepSucceeded, StepTaken
+from hmsactd.core.outstanding import step_to_run
 from hmsactd.core.principal import Principal, PrincipalKind
 from hmsactd.core.retry import retry_delay_ms
 from tests.core.dialogue import (
@@ -53,6 +55,23 @@ def test_an_output_is_known_by_its_commitment_and_its_place_on_the_timeline() ->
     item = talk.step("a")
     assert item.output_commitment == "output-a-1"
     assert isinstance(talk.events[item.output_sequence - 1], e.StepDone)
+
+
+def test_only_a_queued_step_is_to_be_run() -> None:
+    talk = begun(step("a"), checkpoint("review"))
+    assert step_to_run(talk.operation) == RunStep(1, 1, "Svc", "a", talk.now)
+    talk.take("a")
+    assert step_to_run(talk.operation) is None
+    talk.finish("a")
+    assert step_to_run(talk.operation) is None
+
+
+def test_a_queued_step_is_not_to_be_run_while_paused_or_after_the_end() -> None:
+    talk = begun(step("a"))
+    talk.pause()
+    assert step_to_run(talk.operation) is None
+    talk.cancel()
+    assert step_to_run(talk.operation) is None
 
 
 @pytest.mark.parametrize(("attempt", "name"), [(0, "a"), (2, "a"), (1, "b"), (1, "review")])

@@ -1,10 +1,10 @@
 """`make demo` and `make serve`: what a newcomer sees first, and that nothing is left behind."""
 
-import json
 import os
 import pty
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -106,22 +106,11 @@ def test_serve_runs_a_daemon_and_four_workers_until_it_is_told_to_stop(tmp_path:
 
 
 def test_serve_says_so_when_its_port_is_taken(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLE / "serve.py"), "--ready-json", "--http", "127.0.0.1:0"]
-    with subprocess.Popen(
-        [*command, "--data", tmp_path / "a", "--grpc", "127.0.0.1:0"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as first:
-        assert first.stdout is not None
-        address = json.loads(first.stdout.readline())["grpc"]
-        second = subprocess.run(
-            [*command, "--data", tmp_path / "b", "--grpc", address],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        first.terminate()
-    assert second.returncode != 0
-    assert address in second.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, str(EXAMPLE / "serve.py"), "--grpc", address, "--http", "127.0.0.1:0", "--data"]
+        ran = subprocess.run([*command, tmp_path], capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode != 0
+    assert address in ran.stderr

@@ -138,9 +138,7 @@ def hashes(told: Any, event: int | None) -> list[bytes]:
     return [bytes.fromhex(each) for each in told]
 
 
-def check_record(
-    entry: Any, event: int, document: dict[str, Any], last: dict[str, Any] | None
-) -> dict[str, Any]:
+def check_record(entry: Any, event: int, document: dict[str, Any], last: dict[str, Any] | None) -> dict[str, Any]:
     need(isinstance(entry, dict) and set(entry) == {"record", "proof", "payloads"}, "members of an entry", event)
     text = entry["record"]
     try:

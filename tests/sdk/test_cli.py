@@ -80,8 +80,7 @@ def test_global_options_stand_before_the_command_or_after_it(fake: FakeDaemon, h
         ),
         (
             ["approve", "op", "human_review"],
-            "hmsact approve: there is no terminal to ask at: say --yes to decide without being asked "
-            "(see hmsact approve --help)",
+            "hmsact approve: no terminal to ask at: --yes decides without asking (see hmsact approve --help)",
         ),
     ],
 )

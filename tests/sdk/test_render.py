@@ -68,6 +68,11 @@ def text(kind: str, name: str = "", **facts: Any) -> str:
         ),
         (event(1, "operation_paused", by=OFFICER), "00:00 LOAN_FORGIVENESS → paused by jdavis@fsa.gov"),
         (event(1, "operation_completed", after_s=5), "00:05 LOAN_FORGIVENESS → completed"),
+        (event(1, "operation_rejected", "human_review"), "00:00 LOAN_FORGIVENESS → rejected"),
+        (
+            event(1, "operation_failed", "eligibility_check", code="HTTP_502"),
+            "00:00 LOAN_FORGIVENESS → failed at eligibility_check (HTTP_502)",
+        ),
         (event(1, "coffee_spilt", "human_review"), "00:00 HUMAN_REVIEW → coffee_spilt"),
     ],
 )

@@ -1,0 +1,224 @@
+"""The command line against a real daemon: at a terminal, in a pipe, and with evidence in files."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hmsact import Checkpoint, Operation, Orchestrator
+from hmsact.note import VerifierKey
+from hmsact.testing import Daemon
+
+HMSACT = str(Path(sys.executable).with_name("hmsact"))
+OFFICER = "dev:jdavis@fsa.gov"
+
+Hmsact = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with Daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def act(daemon: Daemon) -> Iterator[Orchestrator]:
+    with daemon.orchestrator() as act:
+        yield act
+
+
+@pytest.fixture
+def operation(act: Orchestrator) -> Operation:
+    return act.start(name="flow", steps=[Checkpoint("review", role="fsa.officer")], input={"income": 5})
+
+
+@pytest.fixture
+def environment(daemon: Daemon, tmp_path: Path) -> dict[str, str]:
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("HMSACT_", "NO_COLOR"))}
+    known = str(tmp_path / "known_daemons")
+    return mine | {"HMSACT_ADDRESS": daemon.address, "HMSACT_KNOWN": known, "TERM": "xterm-256color"}
+
+
+@pytest.fixture
+def hmsact(environment: dict[str, str], tmp_path: Path) -> Hmsact:
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [HMSACT, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+
+    return command
+
+
+class Terminal:
+    """A command at a terminal of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._end, other = pty.openpty()
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=other, stdout=other, stderr=other, start_new_session=True
+        )
+        os.close(other)
+        self.said = ""
+
+    def until(self, text: str) -> str:
+        """Everything that was shown up to a text."""
+        while text not in self.said:
+            shown = self._read()
+            assert shown, self.said
+            self.said += shown
+        return self.said
+
+    def type(self, text: str) -> None:
+        """Types."""
+        os.write(self._end, text.encode())
+
+    def close(self) -> int:
+        """The exit code, when the command has ended."""
+        while shown := self._read():
+            self.said += shown
+        os.close(self._end)
+        return self.process.wait(timeout=20)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._end, 65536).decode(errors="replace")
+        except OSError:
+            return ""  # The other side has closed it.
+
+
+# -- at a terminal -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [("y\n", 0, "completed"), ("n\n", 130, "waiting")])
+def test_approve_shows_asks_and_does_as_it_is_told(
+    environment: dict[str, str], operation: Operation, answer: str, code: int, state: str
+) -> None:
+    terminal = Terminal([HMSACT, "approve", operation.id, "review", "--token", OFFICER], environment)
+    shown = terminal.until("Approve? [y/N]:")
+    assert '"income": 5' in shown
+    assert "Digest of all this:" in shown
+    terminal.type(answer)
+    assert terminal.close() == code
+    assert operation.refresh().state == state
+
+
+def test_events_are_shown_live_in_colour_with_what_is_awaited(
+    environment: dict[str, str], daemon: Daemon, operation: Operation
+) -> None:
+    terminal = Terminal([HMSACT, "events", operation.id], environment)
+    shown = terminal.until("waiting for officer: hmsact approve")
+    assert "\x1b[36m00:00 REVIEW → pending (waiting on officer)" in shown
+    with daemon.orchestrator(OFFICER) as officer:
+        officer.reject(operation, "review")
+    assert terminal.close() == 0
+    assert "FLOW → rejected" in terminal.said
+
+
+def test_ctrl_c_ends_events_without_a_word(environment: dict[str, str], operation: Operation) -> None:
+    terminal = Terminal([HMSACT, "events", operation.id], environment)
+    terminal.until("waiting for officer")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.close() == 130
+    assert "Traceback" not in terminal.said
+
+
+# -- in a pipe ---------------------------------------------------------------------------------------------------------
+
+
+def test_output_in_a_pipe_is_plain_and_may_be_cut_short(environment: dict[str, str], operation: Operation) -> None:
+    ran = subprocess.run(
+        f"{HMSACT} events {operation.id} --no-follow | cat; {HMSACT} --help | head -1",
+        shell=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.stdout == "00:00 REVIEW → pending (waiting on officer)\nUsage: hmsact [OPTIONS] COMMAND [ARGS]...\n"
+    assert ran.stderr == ""
+
+
+def test_start_list_get_and_cancel(hmsact: Hmsact, tmp_path: Path) -> None:
+    (tmp_path / "flow.json").write_text('{"name": "flow", "steps": [{"checkpoint": "review", "role": "fsa.officer"}]}')
+    started = hmsact("start", "flow.json", "--input", '{"a": 1}', "--key", "case-7", "--label", "office=east")
+    operation_id = started.stdout.strip()
+    assert re.fullmatch(r"op_[a-z0-9]+", operation_id)
+    (listed,) = hmsact("list", "--key", "case-7", "--json").stdout.splitlines()
+    assert json.loads(listed)["id"] == operation_id
+    assert json.loads(hmsact("get", operation_id[5:], "--json").stdout)["input"] == {"a": 1}
+    again = hmsact("start", "flow.json", "--key", "case-7")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert operation_id in again.stderr
+    assert hmsact("cancel", operation_id, "--reason", "enough").returncode == 0
+    assert hmsact("cancel", operation_id).returncode == 1
+
+
+def test_every_fault_of_a_definition_is_told_in_one_line(hmsact: Hmsact, tmp_path: Path) -> None:
+    (tmp_path / "flow.json").write_text('{"name": "Flow", "steps": [{"step": "a", "sla": "5 m"}]}')
+    said = hmsact("start", "flow.json")
+    assert said.returncode == 1
+    assert len(said.stderr.splitlines()) == 1
+    for place in ("definition/name", "definition/steps/0/svc", "definition/steps/0/sla"):
+        assert place in said.stderr
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_verified_and_its_daemon_remembered(
+    hmsact: Hmsact, operation: Operation, act: Orchestrator, tmp_path: Path
+) -> None:
+    first = hmsact("export", operation.id, "-o", "timeline.json")
+    assert first.returncode == 0
+    assert "is new; its key is remembered" in first.stderr
+    assert hmsact("export", operation.id, "-o", "again.json").stderr == ""
+    known = hmsact("verify", "timeline.json")
+    assert (known.returncode, known.stderr) == (0, "")
+    assert "verified against the key that this daemon is known by" in known.stdout
+    (tmp_path / "key").write_text(act.info().verifier_key)
+    assert "against the key that was given" in hmsact("verify", "timeline.json", "--key", "key").stdout
+    (tmp_path / "known_daemons").unlink()
+    unknown = hmsact("verify", "timeline.json")
+    assert "proves nothing about who wrote it" in unknown.stdout
+    assert "This daemon is new to you" in unknown.stdout
+    assert hmsact("export", operation.id, "-o", "-").stdout.startswith("{")
+
+
+def test_tampering_is_named_and_missing_evidence_told_apart(
+    hmsact: Hmsact, operation: Operation, act: Orchestrator, tmp_path: Path
+) -> None:
+    hmsact("export", operation.id, "-o", "timeline.json")
+    text = (tmp_path / "timeline.json").read_text("ascii")
+    (tmp_path / "forged.json").write_text(text.replace("checkpoint_pending", "checkpoint_claimed"))
+    forged = hmsact("verify", "forged.json")
+    assert (forged.returncode, forged.stdout) == (1, "")
+    assert "TAMPERED: event 2" in forged.stderr
+    assert json.loads(hmsact("verify", "forged.json", "--json").stdout)["sequence"] == 2
+    recorded = act.cancel(operation)
+    (tmp_path / "head").write_text(recorded.receipt.seal)
+    older = hmsact("verify", "timeline.json", "--head", "head")
+    assert older.returncode == 3
+    assert "not proved: the file is older than the seal that was given" in older.stderr
+    assert hmsact("verify", "no-such.json").returncode == 2
+    (tmp_path / "key").write_text("no key")
+    assert hmsact("verify", "timeline.json", "--key", "key").returncode == 2
+
+
+def test_a_daemon_with_another_key_under_a_known_name_is_refused(
+    hmsact: Hmsact, operation: Operation, tmp_path: Path
+) -> None:
+    hmsact("export", operation.id, "-o", "timeline.json")
+    known = tmp_path / "known_daemons"
+    name = known.read_text().split()[0]
+    known.write_text(f"{name} {VerifierKey(name, bytes(32))}\n")
+    refused = hmsact("export", operation.id, "-o", "other.json")
+    assert refused.returncode == 1
+    assert "another daemon has its name, or somebody stands between" in refused.stderr
+    assert not (tmp_path / "other.json").exists()

@@ -1,0 +1,115 @@
+"""Workers as processes: they finish what they have in hand, and what is done outlives either side's end."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hmsact import Orchestrator, Step
+from hmsact.testing import Daemon
+
+# Says when it has begun, and goes on when it is told to.
+PROGRAM = """
+import sys
+from hmsact import Worker
+
+irs = Worker("IRS", token="dev:svc/IRS")
+
+@irs.step("check")
+def check(call):
+    print("begun", call.attempt, flush=True)
+    return sys.stdin.readline().strip()
+
+irs.run()
+"""
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with Daemon(test_clock=False) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def act(daemon: Daemon) -> Iterator[Orchestrator]:
+    with daemon.orchestrator() as act:
+        yield act
+
+
+@contextmanager
+def worker(daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {"HMSACT_ADDRESS": daemon.address}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, env=environment, text=True) as ran:
+        try:
+            yield ran
+        finally:
+            ran.kill()
+
+
+def begun(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def go_on(process: subprocess.Popen[str], said: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{said}\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_a_running_step_finish(daemon: Daemon, act: Orchestrator, number: signal.Signals) -> None:
+    operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
+    with worker(daemon) as process:
+        assert begun(process) == "begun 1"
+        process.send_signal(number)
+        go_on(process, "finished")
+        assert process.wait(timeout=20) == 0
+    assert operation.wait("20s").output == "finished"
+    assert operation.items[0].attempt == 1
+
+
+def test_the_step_of_a_worker_that_was_killed_goes_to_another(daemon: Daemon, act: Orchestrator) -> None:
+    operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
+    with worker(daemon) as process:
+        assert begun(process) == "begun 1"
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=20)
+    with worker(daemon) as process:
+        assert begun(process) == "begun 2"
+        go_on(process, "by the other")
+        assert operation.wait("20s").output == "by the other"
+
+
+@pytest.mark.parametrize("is_crash", [False, True])
+def test_a_step_is_not_repeated_when_the_daemon_restarts(daemon: Daemon, act: Orchestrator, is_crash: bool) -> None:
+    operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
+    told = act.events(operation, all=True)
+    kinds = [next(told).kind]
+    with worker(daemon) as process:
+        assert begun(process) == "begun 1"
+        kinds.append(next(told).kind)
+        if is_crash:
+            daemon.kill()
+        else:
+            assert daemon.stop() == 0
+        go_on(process, "done meanwhile")
+        daemon.start()
+        kinds += [event.kind for event in told]
+    assert kinds == ["operation_started", "step_started", "step_done", "operation_completed"]
+    assert operation.refresh().output == "done meanwhile"
+    assert operation.items[0].attempt == 1
+
+
+def test_a_worker_that_may_not_serve_ends_with_the_reason(daemon: Daemon) -> None:
+    program = PROGRAM.replace("dev:svc/IRS", "dev:svc/FSA")
+    environment = os.environ | {"HMSACT_ADDRESS": daemon.address}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ran.returncode == 1
+    assert "may not serve IRS" in ran.stderr.splitlines()[-1]
