@@ -10,6 +10,9 @@ from hmsact.errors import InvalidArgument, Violation
 
 _DEPTH_MAX = 200  # The daemon's own bound is far lower; this only keeps a circle in the data from recursing for ever.
 
+# One encoder for all: json.dumps makes another for every value when it is told how to write.
+_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 
 def write(value: object, at: str = "") -> bytes:
     """Writes a value as JSON text (UTF-8, no blanks).
@@ -21,7 +24,7 @@ def write(value: object, at: str = "") -> bytes:
     _look(value, at, 0, faults)
     if faults:
         raise InvalidArgument("cannot be written as JSON", reason="NOT_JSON", violations=tuple(faults))
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _text(value).encode()
 
 
 def read(text: bytes) -> Any:

@@ -95,6 +95,7 @@ class Link:
         try:
             delays = delays_s()
             patience = _PartingPatience()
+            level = logging.WARNING
             while not (self._is_leaving and self._hand.is_empty):
                 stream = worker_pb2_grpc.WorkerServiceStub(channel).Work(metadata=self._target.metadata)
                 try:
@@ -104,9 +105,11 @@ class Link:
                 if isinstance(error, FATAL):
                     return error
                 if was_welcome:
-                    delays, patience = delays_s(), _PartingPatience()
+                    delays, patience, level = delays_s(), _PartingPatience(), logging.WARNING
                 if error is not None:
-                    log.warning("%s: %s; trying again", self._svc, error)
+                    # Once for each absence of the daemon is enough.
+                    log.log(level, "%s: %s; trying again", self._svc, error)
+                    level = logging.DEBUG
                 if self._is_leaving and not self._hand.working and patience.is_over():
                     log.error("%s leaves without having reported %d calls", self._svc, len(self._hand.attempts))
                     return None

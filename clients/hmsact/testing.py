@@ -65,7 +65,7 @@ class Daemon:
 
     def start(self) -> Self:
         """Starts it, and returns when it is ready. Raises DaemonNotStarted."""
-        command = [*_hmsactd(), "serve", "--dev", "--ready-json", "--log-level", "warning"]
+        command = [find_hmsactd(), "serve", "--dev", "--ready-json", "--log-level", "warning"]
         self.data = self.data or Path(tempfile.mkdtemp(prefix="hmsactd-test-"))
         command += ["--data", str(self.data), "--grpc", self.address, "--http", self.http, *self._arguments]
         errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the process writes to it after this returns
@@ -181,13 +181,16 @@ async def _serve(workers: Sequence[Worker], stopping: Future[tuple[asyncio.Abstr
             worker.stop()
 
 
-def _hmsactd() -> list[str]:
-    """The command of the daemon that is installed beside this package, else of the first one on the path."""
-    beside = Path(sys.executable).with_name("hmsactd")
-    found = str(beside) if beside.exists() else shutil.which("hmsactd")
+def find_hmsactd(interpreter: str = sys.executable, path: str | None = None) -> str:
+    """The command of the daemon that is installed beside an interpreter, else of the first one on the path.
+
+    Raises DaemonNotStarted if there is none.
+    """
+    beside = Path(interpreter).with_name("hmsactd")
+    found = str(beside) if beside.exists() else shutil.which("hmsactd", path=path)
     if found is None:
         raise DaemonNotStarted("there is no hmsactd to start: install it beside this package (pip install hmsactd)")
-    return [found]
+    return found
 
 
 def _line(process: subprocess.Popen[str], within_s: float) -> str:

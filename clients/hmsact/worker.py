@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -92,13 +93,14 @@ class Worker:
     def run(self) -> None:
         """Works until SIGTERM or Ctrl-C: then it takes nothing more, finishes what it has, reports it, and returns.
 
-        A second signal ends it at once. Raises an HmsactError if the daemon will not have this worker: Unauthenticated,
-        Refused, InvalidArgument.
+        At a second signal it gives up what it has in hand, which the daemon then gives to others, and exits (SystemExit);
+        a plain function that is running can't be stopped and keeps the process until it returns. Raises an HmsactError
+        if the daemon will not have this worker: Unauthenticated, Refused, InvalidArgument.
         """
-        try:
-            asyncio.run(self._run_until_signalled())
-        except asyncio.CancelledError:
+        given_up = asyncio.run(self._run_until_signalled())
+        if given_up is not None:
             log.warning("%s was stopped before it had finished", self.svc)
+            sys.exit(128 + given_up)
 
     async def serve(self) -> None:
         """Works until `stop` is called, then finishes what it has in hand, and reports it. Raises as `run` does."""
@@ -141,25 +143,33 @@ class Worker:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _run_until_signalled(self) -> None:
+    async def _run_until_signalled(self) -> int | None:
+        """Serves; returns the number of the second signal if there was one."""
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
+        serving = asyncio.current_task()
+        assert serving is not None
+        given_up: int | None = None
 
-        def signalled() -> None:
+        def signalled(number: int) -> None:
+            nonlocal given_up
             if self._service is None or self._service.link.is_leaving:
-                task.cancel()
+                given_up = number
+                serving.cancel()
             else:
                 log.info("%s finishes what it has in hand", self.svc)
                 self.stop()
 
-        signals = (signal.SIGTERM, signal.SIGINT)
         try:
-            for number in signals:
-                loop.add_signal_handler(number, signalled)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, signalled, number)
         except (ValueError, RuntimeError, NotImplementedError):
             log.debug("signals are handled in the main thread only; call stop() to end this worker")
-        await self.serve()
+        try:
+            await self.serve()
+        except asyncio.CancelledError:
+            if given_up is None:
+                raise
+        return given_up
 
 
 class _Service:

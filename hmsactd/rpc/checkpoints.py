@@ -53,10 +53,11 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         )
 
     async def ListCheckpoints(self, request: pb.ListCheckpointsRequest, context: Context) -> pb.ListCheckpointsResponse:
-        namespace = namespace_of(self._desk, request)
-        size = self._desk.page_size(request.page_size)
+        checked = check(self._desk, request)
+        namespace, size = checked.namespace, self._desk.page_size(request.page_size)
         query = ("checkpoints", namespace, request.role)
-        after = cursor.decode("page_token", request.page_token, query, (int, str))
+        after = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, str)))
+        checked.done()
         rows = await self._desk.store.pending(
             namespace,
             _roles(caller(), request.role),

@@ -12,6 +12,9 @@ from hmsactd.errors import InvalidArgument, Violation
 CURSOR_MAX = 512
 """Longer than any cursor we make: whatever is longer is not ours."""
 
+NUMBER_MAX = 2**63 - 1
+"""The largest number that the store knows."""
+
 
 def encode(query: tuple[str, ...], position: list[int | str]) -> str:
     """A cursor for the position within the results of a query."""
@@ -24,7 +27,7 @@ def decode(field: str, text: str, query: tuple[str, ...], shape: tuple[type, ...
     if not text:
         return None
     position = _read(text)
-    if position is None or tuple(type(part) for part in position[1:]) != shape:
+    if position is None or tuple(map(type, position[1:])) != shape or not all(map(_can_be_ours, position[1:])):
         raise InvalidArgument([Violation(field, "is not a cursor that this daemon has given", "BAD_CURSOR")])
     if position[0] != _mark(query):
         sentence = "is a cursor of another query: send it with the filter, order and operation that it came with"
@@ -42,6 +45,11 @@ def _read(text: str) -> list[int | str] | None:
     except (binascii.Error, ValueError):
         return None
     return found if isinstance(found, list) and found else None
+
+
+def _can_be_ours(part: int | str) -> bool:
+    """False for what the store couldn't even be asked for: numbers it doesn't have, text that is no UTF-8."""
+    return part.isprintable() if isinstance(part, str) else 0 <= part <= NUMBER_MAX
 
 
 def _mark(query: tuple[str, ...]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -30,6 +31,20 @@ WHOLE_ID = re.compile(r"op_[0-9a-z]{26}")
 ID_PART = re.compile(r"[a-z0-9_]{1,64}")
 PAGE_DEFAULT = 50
 
+T = TypeVar("T")
+
+
+class Choices(Protocol):
+    """An enum of the API."""
+
+    def keys(self) -> list[str]:
+        """Returns the names."""
+        ...
+
+    def values(self) -> list[Any]:
+        """Returns the numbers."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -45,10 +60,7 @@ class Desk:
     requests: Requests
 
     async def resolve(self, namespace: str, said: str) -> str:
-        """The id of the operation that a caller means: the whole id, or a part that no other id has."""
-        if not ID_PART.fullmatch(said):
-            sentence = "is not an operation id, nor a part of one" if said else "says no operation"
-            raise InvalidArgument([Violation("operation_id", sentence, "BAD_OPERATION_ID")])
+        """The id of the operation that a caller means: the whole id, or a part that no other id has. See `check`."""
         if WHOLE_ID.fullmatch(said):
             # Whether there is such an operation is found out by whatever is done with it.
             return said
@@ -84,9 +96,7 @@ class Desk:
         )
 
     def page_size(self, asked: int) -> int:
-        """How many entries a page has."""
-        if asked < 0:
-            raise InvalidArgument([Violation("page_size", "is negative", "OUT_OF_RANGE")])
+        """How many entries a page has, for a request that was checked."""
         return min(asked or PAGE_DEFAULT, self.bounds.page_max)
 
 
@@ -128,6 +138,19 @@ class Checked:
         if not said:
             self.fault(place, sentence, "REQUIRED")
 
+    def choice(self, place: str, said: int, choices: Choices) -> None:
+        """A field that is one of an enum. A value that this daemon does not know may mean anything but its default."""
+        if said not in choices.values():
+            self.fault(place, f"is {said}, which is none of {', '.join(choices.keys())}", "UNKNOWN_VALUE")
+
+    def gather(self, read: Callable[[], T]) -> T | None:
+        """What `read` returns. The faults that it raises are told with the others; then this returns None."""
+        try:
+            return read()
+        except InvalidArgument as invalid:
+            self.faults.extend(invalid.violations)
+            return None
+
     def done(self) -> None:
         """Raises `InvalidArgument` with every fault found."""
         if self.faults:
@@ -144,6 +167,12 @@ def check(desk: Desk, request: Any) -> Checked:
     if len(request_id) > desk.bounds.request_id_max:
         sentence = f"has {len(request_id)} characters; at most {desk.bounds.request_id_max} are allowed"
         checked.fault("request_id", sentence, "TOO_LONG")
+    operation_id = getattr(request, "operation_id", None)
+    if operation_id is not None and not ID_PART.fullmatch(operation_id):
+        sentence = "is not an operation id, nor a part of one" if operation_id else "says no operation"
+        checked.fault("operation_id", sentence, "BAD_OPERATION_ID")
+    if getattr(request, "page_size", 0) < 0:
+        checked.fault("page_size", "is negative", "OUT_OF_RANGE")
     return checked
 
 

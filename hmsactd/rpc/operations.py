@@ -47,11 +47,12 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         checked = check(self._desk, request)
         if request.order_by not in ("", "start_time desc", "start_time"):
             checked.fault("order_by", 'is neither "start_time desc" nor "start_time"', "BAD_ORDER")
-        checked.done()
-        wanted = where.parse(request.filter)
-        size = self._desk.page_size(request.page_size)
+        wanted = checked.gather(lambda: where.parse(request.filter))
         query = ("operations", checked.namespace, request.filter, request.order_by)
-        after = cursor.decode("page_token", request.page_token, query, (int, str))
+        after = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, str)))
+        checked.done()
+        assert wanted is not None
+        size = self._desk.page_size(request.page_size)
         rows = await self._desk.store.operations(
             checked.namespace,
             wanted,
@@ -64,11 +65,18 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         return pb.ListOperationsResponse(operations=map(convert.summary, page), next_page_token=token)
 
     async def CountOperations(self, request: pb.CountOperationsRequest, context: Context) -> pb.CountOperationsResponse:
-        namespace = namespace_of(self._desk, request)
-        return pb.CountOperationsResponse(count=await self._desk.store.count(namespace, where.parse(request.filter)))
+        checked = check(self._desk, request)
+        wanted = checked.gather(lambda: where.parse(request.filter))
+        checked.done()
+        assert wanted is not None
+        return pb.CountOperationsResponse(count=await self._desk.store.count(checked.namespace, wanted))
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Context) -> pb.WaitOperationResponse:
-        namespace = namespace_of(self._desk, request)
+        checked = check(self._desk, request)
+        if span_ms(request.timeout) < 0:
+            checked.fault("timeout", "is negative", "OUT_OF_RANGE")
+        checked.done()
+        namespace = checked.namespace
         operation_id = await self._desk.resolve(namespace, request.operation_id)
         wait_ms = min(span_ms(request.timeout), WAIT_MAX_MS) if request.HasField("timeout") else WAIT_DEFAULT_MS
         with self._desk.engine.endings.awaited(namespace, operation_id) as ending:
@@ -89,6 +97,7 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
 
     async def PauseOperation(self, request: pb.PauseOperationRequest, context: Context) -> pb.PauseOperationResponse:
         checked = check(self._desk, request)
+        checked.choice("clock", request.clock, pb.PauseClock)
         stop_clock = request.clock == pb.PAUSE_CLOCK_STOP
         if stop_clock:
             checked.demand("reason", request.reason, "is demanded for a pause that stops the clock")

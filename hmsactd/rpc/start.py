@@ -70,6 +70,7 @@ class Starter:
         given = checked.json("input", request.input)
         key_max, label_max = checked.bounds.key_max, checked.bounds.label_value_max
         _check_length(checked, "key", request.key, key_max)
+        checked.choice("key_policy", request.key_policy, operation_pb2.KeyPolicy)
         _check_length(checked, "requested_by", request.requested_by, label_max)
         _check_labels(checked, request.labels)
         reason = checked.words("reason", request.reason)

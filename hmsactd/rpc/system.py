@@ -10,6 +10,7 @@ from grpc import aio
 from hmsact.v1 import system_pb2 as pb
 from hmsact.v1 import system_pb2_grpc
 
+from hmsactd.definition import duration
 from hmsactd.errors import FailedPrecondition, InvalidArgument, Violation
 from hmsactd.rpc import convert
 from hmsactd.rpc.caller import caller
@@ -48,8 +49,10 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
     async def AdvanceClock(self, request: pb.AdvanceClockRequest, context: Context) -> pb.AdvanceClockResponse:
         if self._advance is None:
             raise FailedPrecondition("NO_TEST_CLOCK", "the clock is the machine's: start the daemon with --test-clock")
-        by_ms = span_ms(request.by)
-        if by_ms <= 0:
-            raise InvalidArgument([Violation("by", "is not a positive span", "OUT_OF_RANGE")])
+        by_ms, most_ms = span_ms(request.by), self._desk.bounds.span_max_ms
+        if not 0 < by_ms <= most_ms:
+            # Beyond the year 9999 the record has no way to write a time.
+            sentence = f"is not a positive span of at most {duration.spell(most_ms)}"
+            raise InvalidArgument([Violation("by", sentence, "OUT_OF_RANGE")])
         await self._advance(by_ms * 1000)
         return pb.AdvanceClockResponse(time=timestamp(self._desk.clock.now()))

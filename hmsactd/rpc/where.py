@@ -26,7 +26,8 @@ def parse(text: str) -> Where:
     states: list[str] = []
     for field, value in _terms(text, faults):
         if field.startswith("labels."):
-            labels[field.removeprefix("labels.")] = value
+            if labels.setdefault(field.removeprefix("labels."), value) != value:
+                faults.append(f"{field} is asked for twice, with different values")
         elif field == "state":
             if value not in set(OperationState):
                 faults.append(f"{json.dumps(value)} is not a state: {', '.join(OperationState)}")
@@ -65,6 +66,8 @@ def _terms(text: str, faults: list[str]) -> list[tuple[str, str]]:
             return terms
         try:
             value = json.loads(term["value"])
+            # Half a surrogate pair can be said in JSON, and is no text that anything could have.
+            value.encode()
         except ValueError:
             faults.append(f"at character {position + 1}: the value is not a JSON string")
             return terms

@@ -82,6 +82,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     ) -> None:
         try:
             async for request in requests:
+                if request.HasField("hello"):
+                    raise InvalidArgument([Violation("hello", "was said before: say it once", "HELLO_TWICE")])
                 worker.hear(request)
         except HmsactdError as error:
             errors.append(error)

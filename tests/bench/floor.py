@@ -12,7 +12,7 @@ import itertools
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ RECORD, PAYLOAD, SUMMARY = os.urandom(720), os.urandom(330), os.urandom(280)
 class FloorConnection(sqlite3.Connection):
     """Writes a batch of appends in one transaction when told to commit."""
 
-    rows: list[tuple[str, int, int]] = []
+    rows: Sequence[tuple[str, int, int]] = ()
     counter = itertools.count()
 
     def commit(self) -> None:
@@ -99,7 +99,7 @@ class Floor(operation_pb2_grpc.OperationServiceServicer, worker_pb2_grpc.WorkerS
 
     def _call(self, operation: str, instance: int) -> None:
         attempt = worker_pb2.Attempt(namespace="default", operation_id=operation, instance=instance, attempt=1)
-        outputs = {name: PAYLOAD[:90] for name in STEPS[: instance - 1]}
+        outputs = dict.fromkeys(STEPS[: instance - 1], PAYLOAD[:90])
         self._calls.append(
             worker_pb2.Call(
                 attempt=attempt,
@@ -153,7 +153,7 @@ async def main(path: Path) -> None:
             " STRICT, WITHOUT ROWID"
         )
         await database.execute("CREATE TABLE operation (operation TEXT PRIMARY KEY, summary BLOB) STRICT")
-        floor = Floor(database)
+        floor = Floor(database)  # type: ignore[abstract]
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.server.max_pending_requests", 10_000)])
         operation_pb2_grpc.add_OperationServiceServicer_to_server(floor, server)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(floor, server)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hmsact import Call, Checkpoint, Refused, Step, StepError, Unavailable
-from hmsact.testing import Daemon, DaemonNotStarted
+from hmsact.testing import Daemon, DaemonNotStarted, find_hmsactd
 
 FLOW = [Step("check", svc="IRS", sla="2m"), Checkpoint("review", role="fsa.officer", sla="2d")]
 
@@ -81,6 +81,11 @@ def test_a_worker_that_is_refused_fails_the_test() -> None:
 def test_a_daemon_that_cannot_start_says_why() -> None:
     with pytest.raises(DaemonNotStarted, match="No such option"):
         Daemon(arguments=["--no-such-option"]).start()
+
+
+def test_where_no_daemon_is_installed_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(DaemonNotStarted, match="pip install hmsactd"):
+        find_hmsactd(str(tmp_path / "python"), path=str(tmp_path))
 
 
 def test_as_a_fixture_of_somebody_elses_tests(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def act(daemon: Daemon) -> Iterator[Orchestrator]:
 
 
 @contextmanager
-def worker(daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
+def worker(daemon: Daemon, program: str = PROGRAM) -> Iterator[subprocess.Popen[str]]:
     environment = os.environ | {"HMSACT_ADDRESS": daemon.address}
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, env=environment, text=True) as ran:
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, env=environment, text=True) as ran:
         try:
             yield ran
         finally:
@@ -71,6 +71,22 @@ def test_a_signal_lets_a_running_step_finish(daemon: Daemon, act: Orchestrator, 
         assert process.wait(timeout=20) == 0
     assert operation.wait("20s").output == "finished"
     assert operation.items[0].attempt == 1
+
+
+def test_a_second_signal_gives_up_what_is_in_hand(daemon: Daemon, act: Orchestrator) -> None:
+    operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
+    program = PROGRAM.replace("def check", "async def check").replace(
+        "return sys.stdin.readline().strip()", "await __import__('asyncio').Event().wait()"
+    )
+    with worker(daemon, program) as process:
+        assert begun(process) == "begun 1"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        # Whichever of the two is noticed second.
+        assert process.wait(timeout=20) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    with worker(daemon) as process:
+        assert begun(process) == "begun 2"
+    assert operation.refresh().state == "running"
 
 
 def test_the_step_of_a_worker_that_was_killed_goes_to_another(daemon: Daemon, act: Orchestrator) -> None:

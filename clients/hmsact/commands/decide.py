@@ -26,7 +26,7 @@ _comment = click.option("--comment", metavar="TEXT", help="What you say to it; i
 @global_options
 @click.pass_obj
 def inbox(invocation: Invocation, role: str | None) -> None:
-    """List the decisions that wait for somebody, the longest waiting first."""
+    """List the decisions that wait for somebody."""
     with invocation.orchestrator() as act:
         pending = act.inbox(role)
     if invocation.json:
@@ -120,7 +120,7 @@ def approve(invocation: Invocation, operation: str, checkpoint: str, comment: st
 @global_options
 @click.pass_obj
 def reject(invocation: Invocation, operation: str, checkpoint: str, comment: str | None, yes: bool) -> None:
-    """Show what is to be decided, ask, and reject it, which ends the operation."""
+    """Show what is to be decided, ask, and reject it."""
     _decide(invocation, operation, checkpoint, comment, is_asked=not yes, is_approval=False)
 
 

@@ -30,7 +30,7 @@ MISSING = 3
 @global_options
 @click.pass_obj
 def export(invocation: Invocation, operation: str, output: str) -> None:
-    """Write the timeline of an operation, with its proofs, to a file.
+    """Write an operation's timeline to a file, with its proofs.
 
     The key of the daemon is remembered, so that `verify` knows it; one that has changed is refused.
     """
@@ -76,7 +76,7 @@ def _write(path: Path, exported: bytes) -> None:
 @global_options
 @click.pass_obj
 def verify(invocation: Invocation, file: str, key: str | None, head: str | None) -> None:
-    """Verify an exported timeline, offline, and say what has been proved.
+    """Verify an exported timeline, offline; say what is proved.
 
     Exits with 0 if it is verified, 1 if it was tampered with, 3 if it does not show what was asked.
     """

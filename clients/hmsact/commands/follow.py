@@ -40,7 +40,7 @@ _STYLES = {
 @global_options
 @click.pass_obj
 def events(invocation: Invocation, operation: str, after: str | None, no_follow: bool, everything: bool) -> None:
-    """Show what happens to an operation: its history, then live, until it is final."""
+    """Show what happens to an operation: history, then live."""
     with invocation.orchestrator() as act:
         told = act.events(operation, after, everything, follow=not no_follow)
         if invocation.json:
