@@ -19,6 +19,7 @@ from hmsactd import logs
 from hmsactd.clock import Clock, SettableClock, SystemClock
 from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.requests import Requests
+from hmsactd.engine.tickets import Tickets
 from hmsactd.errors import StartRefused
 from hmsactd.http import app as http_app
 from hmsactd.http.readiness import Readiness
@@ -88,7 +89,7 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.push_async_callback(timelines.close)
         tasks.start_soon(timelines.run, name="committer")
-        engine = _engine(settings, store, timelines, clock, identity, metrics)
+        engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
         desk = Desk(
             settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, Requests(store, timelines)
@@ -131,15 +132,22 @@ def _open_data(settings: Settings, stack: AsyncExitStack) -> tuple[Store, Keys]:
 
 
 def _engine(
-    settings: Settings, store: Store, timelines: Timelines, clock: Clock, identity: Identity, metrics: Metrics
+    settings: Settings,
+    store: Store,
+    keys: Keys,
+    timelines: Timelines,
+    clock: Clock,
+    identity: Identity,
+    metrics: Metrics,
 ) -> Engine:
     limits = Limits(
         idle_us=settings.engine.idle.us,
         mailbox_max=settings.engine.mailbox_max,
         grace_us=settings.workers.grace.us,
         unattended_us=settings.defaults.unattended.us,
+        sessions_max=settings.workers.sessions_max,
     )
-    return Engine(store, timelines, clock, identity, metrics, limits)
+    return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
 
 
 async def _count_what_is_kept(metrics: Metrics, store: Store) -> None:

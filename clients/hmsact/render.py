@@ -23,7 +23,7 @@ _JOINER = "\u200d"  # Holds some emoji together; harmless, though not printable.
 
 def event_text(event: Event) -> str:
     """The event as it happens: elapsed time, name in upper case, what has happened."""
-    return f"{elapsed_text(event.elapsed)} {_name(event).upper()} → {happening(event)}"
+    return visible(f"{elapsed_text(event.elapsed)} {_name(event).upper()} → {happening(event)}")
 
 
 def elapsed_text(elapsed: timedelta) -> str:
@@ -36,7 +36,7 @@ def elapsed_text(elapsed: timedelta) -> str:
 def happening(event: Event) -> str:
     """What has happened, in a few words."""
     say = _HAPPENINGS.get(event.kind)
-    return say(event) if say else visible(event.kind)
+    return say(event) if say else event.kind
 
 
 def line_text(line: Line, *, utc: bool, zone: bool) -> str:
@@ -44,7 +44,7 @@ def line_text(line: Line, *, utc: bool, zone: bool) -> str:
     event = line.event
     mark = _MARKS.get(event.kind, "·")
     told = _told(line)
-    return f"[{_clock_text(line, utc, zone)}] {_name(event)} {mark}{told and ' ' + told}"
+    return visible(f"[{_clock_text(line, utc, zone)}] {_name(event)} {mark}{told and ' ' + told}")
 
 
 def visible(text: str) -> str:
@@ -96,7 +96,7 @@ def _unattended(event: Event) -> str:
 
 def _code(event: Event) -> str:
     code = event.data.get("code", "")
-    return f" ({visible(code)})" if code else ""
+    return f" ({code})" if code else ""
 
 
 def _person(event: Event) -> str:
@@ -188,7 +188,7 @@ def _title(event: Event) -> str:
 
 def _quoted(event: Event, payload: str) -> str:
     said = event.payloads.get(payload)
-    return f" “{visible(said)}”" if isinstance(said, str) and said else ""
+    return f" “{said}”" if isinstance(said, str) and said else ""
 
 
 def _clock_text(line: Line, utc: bool, zone: bool) -> str:

@@ -93,9 +93,9 @@ class Worker:
     def run(self) -> None:
         """Works until SIGTERM or Ctrl-C: then it takes nothing more, finishes what it has, reports it, and returns.
 
-        At a second signal it gives up what it has in hand, which the daemon then gives to others, and exits (SystemExit);
-        a plain function that is running can't be stopped and keeps the process until it returns. Raises an HmsactError
-        if the daemon will not have this worker: Unauthenticated, Refused, InvalidArgument.
+        At a second signal it gives up what it has in hand, which then goes to others, and exits (SystemExit); a plain
+        function that is running can't be stopped, and keeps the process until it returns. Raises an HmsactError if the
+        daemon will not have this worker: Unauthenticated, Refused, InvalidArgument.
         """
         given_up = asyncio.run(self._run_until_signalled())
         if given_up is not None:

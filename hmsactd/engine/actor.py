@@ -288,16 +288,21 @@ class Actor:
         try:
             call = await self._call(taken.effect, operation)
         except BaseException:
-            # The attempt is on the record: the session counts as holding it, so that it is missed and given anew.
+            # The attempt is on the record, and nobody has it.
             self._around.dispatch.fill(taken.session)
-            self._around.call_is_lost(
-                self.namespace,
-                self.operation_id,
-                AwaitReport(taken.effect.instance, taken.effect.attempt, taken.effect.svc, taken.session.id),
-            )
+            self._miss(taken)
             raise
         self._around.dispatch.fill(taken.session)
-        taken.session.give(call, self._around.clock.now())
+        if taken.session.id in self._around.dispatch.sessions:
+            taken.session.give(call, self._around.clock.now())
+        else:
+            # The worker was given up while the attempt was being recorded.
+            self._miss(taken)
+
+    def _miss(self, taken: Taken) -> None:
+        """An attempt was recorded that no worker was given: let it be given anew."""
+        effect = AwaitReport(taken.effect.instance, taken.effect.attempt, taken.effect.svc, taken.session.id)
+        self._around.call_is_lost(self.namespace, self.operation_id, effect)
 
     async def _call(self, effect: RunStep, operation: Operation) -> Call:
         item = operation.item(effect.instance)

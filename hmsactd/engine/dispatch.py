@@ -50,7 +50,7 @@ class Dispatch:
     def take(self, line: Line, operation_id: str) -> Session | None:
         """Reserve a place for a step, or None: then queue it. The place is filled by `Session.give` or released."""
         promised = self._promised.pop((line.namespace, operation_id), None)
-        if promised is not None:
+        if promised is not None and promised.id in self.sessions:
             return promised
         if self._queue(line) or line in self._overflowed:
             # Others were here before.

@@ -28,6 +28,7 @@ from hmsactd.engine.dispatch import Dispatch, Line
 from hmsactd.engine.endings import Endings
 from hmsactd.engine.letter import Answer, Letter, RequestKey, Told
 from hmsactd.engine.summary import Given
+from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
 from hmsactd.engine.workers import Workers
 from hmsactd.errors import HmsactdError, Unavailable
@@ -68,6 +69,7 @@ class Limits:
     mailbox_max: int
     grace_us: int
     unattended_us: int
+    sessions_max: int
 
 
 class Engine:
@@ -81,6 +83,7 @@ class Engine:
         directory: Directory,
         observer: Observer,
         limits: Limits,
+        tickets: Tickets,
     ) -> None:
         self.clock = clock
         self.timelines = timelines
@@ -90,7 +93,7 @@ class Engine:
         self.dispatch = Dispatch(store, self._offer)
         self.dispatch.on_refill_wanted = self._want_refill
         self.timers = Timers(store, clock, self._wake)
-        self.workers = Workers(store, self.dispatch, clock, self.tell, limits.grace_us)
+        self.workers = Workers(store, self.dispatch, clock, self.tell, limits.grace_us, limits.sessions_max, tickets)
         self._directory = directory
         self._observer = observer
         self._limits = limits

@@ -145,6 +145,10 @@ class Session:
         """Wait until there is something to send."""
         await self._news.wait()
 
+    def is_unsent(self, key: AttemptKey) -> bool:
+        """True for a call that no connection has taken to send yet."""
+        return any(call.key == key for call in self._outbox.calls)
+
     def take_outbox(self) -> Outbox:
         """What is to be sent now."""
         self._news.clear()

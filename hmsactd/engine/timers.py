@@ -54,7 +54,6 @@ class Timers:
     async def run(self) -> None:
         """Wake what is due, for ever."""
         while True:
-            self._sooner.clear()
             # Whatever asks for an earlier time from here on lowers this again.
             self._next_at = self._clock.now() + LOOK_AT_LEAST_EVERY_US
             try:
@@ -86,6 +85,8 @@ class Timers:
             self.expect(next_due if next_due > now else now + STILL_DUE_US)
 
     async def _sleep(self) -> None:
+        # Whoever has asked so far has lowered the time already; the flag is for those who ask during the sleep.
+        self._sooner.clear()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._until_due, tasks.cancel_scope, name="timers: until due")
             await self._sooner.wait()

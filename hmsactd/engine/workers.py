@@ -23,6 +23,7 @@ from hmsactd.core.transitions import StepState
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.letter import Answer, Told
 from hmsactd.engine.session import AttemptKey, Session, Verdict
+from hmsactd.engine.tickets import Tickets
 from hmsactd.errors import HmsactdError, NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.store import Call, Store
 
@@ -37,8 +38,19 @@ Tell = Callable[[str, str, Told], "asyncio.Future[Answer]"]
 class Workers:
     """The sessions of all workers, from hello to goodbye."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, clock: Clock, tell: Tell, grace_us: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dispatch: Dispatch,
+        clock: Clock,
+        tell: Tell,
+        grace_us: int,
+        sessions_max: int,
+        tickets: Tickets,
+    ) -> None:
+        self._sessions_max = sessions_max
         self._store = store
+        self._tickets = tickets
         self._dispatch = dispatch
         self._clock = clock
         self._tell = tell
@@ -65,15 +77,23 @@ class Workers:
         svc: str,
         steps: frozenset[str],
         max_in_flight: int,
-        session_id: str,
+        ticket: str,
         in_hand: Sequence[AttemptKey],
     ) -> tuple[Session, int, list[AttemptKey]]:
-        """A worker connects: its session, the number of the connection, and the calls that are no longer its own."""
-        session = self._known(session_id, principal, namespace, svc)
+        """A worker connects: its session, the number of the connection, and the calls that are no longer its own.
+
+        `ticket` is what `ticket_of` gave it for an earlier session; empty or no longer good, it gets a new one.
+        """
+        named = self._tickets.session_of(ticket, principal, namespace, svc)
+        session = self._dispatch.sessions.get(named) if named is not None else None
         if session is None:
-            session = Session(f"wrk_{ULID()!s}".lower(), principal, namespace, svc, steps, max_in_flight)
-            if session_id in self._absent:
-                session.id = session_id
+            # A session from before a restart goes on under its name; one that was given up does not come back.
+            if len(self._dispatch.sessions) >= self._sessions_max:
+                raise ResourceExhausted(
+                    "SESSIONS_MAX", f"{self._sessions_max} workers have a session, the most allowed"
+                )
+            session_id = named if named in self._absent else f"wrk_{ULID()!s}".lower()
+            session = Session(session_id or "", principal, namespace, svc, steps, max_in_flight)
         elif session.steps != steps:
             self._dispatch.leave(session)
             session.steps = steps
@@ -83,18 +103,15 @@ class Workers:
         self._dispatch.join(session)
         return session, connection, gone
 
-    def _known(self, session_id: str, principal: Principal, namespace: str, svc: str) -> Session | None:
-        """The session a worker names, if it is that worker's."""
-        session = self._dispatch.sessions.get(session_id)
-        if session is None or session.principal.id != principal.id:
-            return None
-        return session if (session.namespace, session.svc) == (namespace, svc) else None
+    def ticket_of(self, session: Session) -> str:
+        """What a worker shows to take its session up again."""
+        return self._tickets.ticket_of(session.id, session.principal, session.namespace, session.svc)
 
     def _compare(self, session: Session, in_hand: set[AttemptKey]) -> list[AttemptKey]:
         """Bring what the session holds into line with what the worker says it has; return what it has in vain."""
         now = self._clock.now()
-        for key in [key for key in session.held if key not in in_hand]:
-            # It was given the call, or was about to be, and knows nothing of it.
+        for key in [key for key in session.held if key not in in_hand and not session.is_unsent(key)]:
+            # It was sent the call and knows nothing of it.
             del session.held[key]
             self._lose(session.namespace, key.operation_id, session.id)
         absent = self._absent.pop(session.id, [])

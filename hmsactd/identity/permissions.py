@@ -9,7 +9,10 @@ PUBLIC = "public"
 
 EVERY_PERMISSION = "*"
 
-READ = frozenset(("operation.read", "checkpoint.read", "timeline.read"))
+PAYLOAD_READ = "payload.read"
+"""To see what callers said in their own words: inputs, outputs, reasons, comments. Without it everything else is shown."""
+
+READ = frozenset(("operation.read", "checkpoint.read", "timeline.read", PAYLOAD_READ))
 
 PERSON = READ | frozenset(
     (
@@ -27,7 +30,7 @@ PERSON = READ | frozenset(
 )
 """People may run operations; which checkpoints they may decide is a matter of their roles and of the core."""
 
-SERVICE = frozenset(("step.serve", "operation.start", "operation.read", "timeline.read"))
+SERVICE = frozenset(("step.serve", "operation.start", "operation.read", "timeline.read", PAYLOAD_READ))
 """Services do steps, start what follows from their own work, and see what became of it. They decide nothing."""
 
 AGENT = READ | frozenset(("operation.start",))

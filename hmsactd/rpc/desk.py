@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -19,6 +20,7 @@ from hmsactd.engine.letter import RequestKey, Told
 from hmsactd.engine.requests import Done, Requests
 from hmsactd.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from hmsactd.identity.identity import Identity
+from hmsactd.identity.permissions import PAYLOAD_READ
 from hmsactd.rpc.caller import caller
 from hmsactd.settings import Settings
 from hmsactd.store.store import Store
@@ -86,6 +88,19 @@ class Desk:
         if operation is None:
             raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
         return operation
+
+    @property
+    def may_read_payloads(self) -> bool:
+        """True if the caller may see what others said in their own words."""
+        return self.identity.may(caller(), PAYLOAD_READ)
+
+    async def said(
+        self, namespace: str, operation_id: str, sequences: Sequence[int]
+    ) -> Mapping[tuple[int, str], bytes]:
+        """What was said in some events, as far as the caller may see it."""
+        if not self.may_read_payloads:
+            return {}
+        return await self.timelines.said(namespace, operation_id, sequences)
 
     async def tell(self, request: Any, rpc: str, checked: Checked, told: Told) -> Done:
         """Tell an existing operation something on behalf of the caller, once for each request id."""

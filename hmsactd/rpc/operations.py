@@ -150,5 +150,5 @@ async def shown(desk: Desk, namespace: str, operation_id: str) -> pb.Operation:
     state = await desk.view(namespace, operation_id)
     row = await desk.store.summary(namespace, operation_id)
     assert row is not None, "an operation that has a timeline has a summary"
-    said = await desk.timelines.said(namespace, operation_id, convert.payload_sequences(state))
+    said = await desk.said(namespace, operation_id, convert.payload_sequences(state))
     return convert.operation(row, state, said, desk.clock.now())

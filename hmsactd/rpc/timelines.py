@@ -97,7 +97,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             backwards=request.backwards,
         )
         page = rows[:size]
-        said = await self._desk.timelines.said(namespace, operation_id, [row.sequence for row in page])
+        said = await self._desk.said(namespace, operation_id, [row.sequence for row in page])
         names = _names(await self._desk.view(namespace, operation_id))
         token = cursor.encode(query, [page[-1].sequence]) if len(rows) > size else ""
         watch = ("watch", namespace, operation_id)
@@ -114,7 +114,10 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     ) -> AsyncIterator[pb.ExportOperationResponse]:
         namespace = namespace_of(self._desk, request)
         operation_id = await self._desk.known(namespace, request.operation_id)
-        async for part in self._desk.timelines.export(namespace, operation_id, self._desk.clock.now()):
+        parts = self._desk.timelines.export(
+            namespace, operation_id, self._desk.clock.now(), reveal=self._desk.may_read_payloads
+        )
+        async for part in parts:
             yield pb.ExportOperationResponse(part=part)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         """Everything that is recorded after a sequence by now, with what was said, and how many are read beyond it."""
         while True:
             rows = await self._desk.timelines.records(namespace, operation_id, after=after, limit=PAGE)
-            said = await self._desk.timelines.said(namespace, operation_id, [row.sequence for row in rows])
+            said = await self._desk.said(namespace, operation_id, [row.sequence for row in rows])
             for index, row in enumerate(rows, 1):
                 yield row, said, len(rows) - index
             if len(rows) < PAGE:

@@ -14,7 +14,7 @@ from hmsact.v1 import worker_pb2_grpc
 from hmsactd.core.inputs import StepErred, StepSucceeded
 from hmsactd.core.payload import Payload
 from hmsactd.engine.session import AttemptKey, Call, Outbox, Session, Verdict
-from hmsactd.errors import HmsactdError, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
+from hmsactd.errors import HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Checked, Desk, check
 from hmsactd.rpc.patience import Patience
@@ -103,9 +103,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         checked = self._checked(hello)
         if not self._desk.identity.may_serve(caller(), hello.svc):
             raise PermissionDenied("MAY_NOT_SERVE", f"{caller().id} may not serve {hello.svc}")
-        workers, dispatch = self._desk.engine.workers, self._desk.engine.dispatch
-        if len(dispatch.sessions) >= settings.sessions_max and hello.session not in dispatch.sessions:
-            raise ResourceExhausted("SESSIONS_MAX", f"{settings.sessions_max} workers are connected, the most allowed")
+        workers = self._desk.engine.workers
         if self._patience.is_stopping:
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
         session, connection, gone = workers.hello(
@@ -118,7 +116,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             [_key(attempt) for attempt in hello.in_hand],
         )
         welcome = pb.Welcome(
-            session=session.id,
+            session=workers.ticket_of(session),
             grace=duration(settings.grace.ms),
             gone=[_attempt(checked.namespace, key) for key in gone],
             payload_max_bytes=self._desk.bounds.payload_max_bytes,

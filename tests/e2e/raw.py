@@ -13,6 +13,7 @@ import grpc
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 from hmsact.v1 import (
+    checkpoint_pb2,
     checkpoint_pb2_grpc,
     event_pb2,
     operation_pb2,
@@ -103,6 +104,25 @@ def eventually(look: Callable[[], T], within_s: float = WITHIN_S) -> T:
     return seen
 
 
+_STEP = {"step": "check", "reason": "because"}
+_CHECKPOINT = {"checkpoint": "review"}
+_ASSIGNMENT = {**_CHECKPOINT, "assignee": "dev:tlee@fsa.gov"}
+
+VERBS: dict[str, tuple[str, str, Callable[..., Any], dict[str, str]]] = {
+    "pause": ("operations", "PauseOperation", operation_pb2.PauseOperationRequest, {}),
+    "resume": ("operations", "ResumeOperation", operation_pb2.ResumeOperationRequest, {}),
+    "cancel": ("operations", "CancelOperation", operation_pb2.CancelOperationRequest, {}),
+    "retry": ("operations", "RetryStep", operation_pb2.RetryStepRequest, _STEP),
+    "skip": ("operations", "SkipStep", operation_pb2.SkipStepRequest, _STEP),
+    "approve": ("checkpoints", "ApproveCheckpoint", checkpoint_pb2.ApproveCheckpointRequest, _CHECKPOINT),
+    "reject": ("checkpoints", "RejectCheckpoint", checkpoint_pb2.RejectCheckpointRequest, _CHECKPOINT),
+    "claim": ("checkpoints", "ClaimCheckpoint", checkpoint_pb2.ClaimCheckpointRequest, _CHECKPOINT),
+    "release": ("checkpoints", "ReleaseCheckpoint", checkpoint_pb2.ReleaseCheckpointRequest, _CHECKPOINT),
+    "assign": ("checkpoints", "AssignCheckpoint", checkpoint_pb2.AssignCheckpointRequest, _ASSIGNMENT),
+}
+"""Everything that changes an operation: service, RPC, request, and what its other fields usually are."""
+
+
 class Caller:
     """All stubs of the API for one principal. Every call has a deadline: a hang is a failure."""
 
@@ -142,6 +162,13 @@ class Caller:
         """Start an operation of these items."""
         request = operation_pb2.StartOperationRequest(**{"definition": definition(*items), **fields})
         return self.call(self.operations.StartOperation, request)
+
+    def steer(self, verb: str, operation_id: str, **fields: Any) -> operation_pb2.Recorded:
+        """Do something with an operation, its step "check" or its checkpoint "review"; returns what was recorded."""
+        stub, rpc, request, usual = VERBS[verb]
+        said = request(**{"operation_id": operation_id, **usual, **fields})
+        recorded: operation_pb2.Recorded = self.call(getattr(getattr(self, stub), rpc), said).recorded
+        return recorded
 
     def get(self, operation_id: str, **fields: Any) -> operation_pb2.Operation:
         """The operation as it is now."""

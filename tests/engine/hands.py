@@ -47,14 +47,14 @@ class Hands:
         self.unacknowledged: dict[AttemptKey, bytes | Failed] = {}
         self.verdicts: list[Verdict] = []
         self.withdrawn: list[tuple[AttemptKey, str]] = []
-        self.session_id = ""
+        self.ticket = ""
 
     def connect(self) -> Hands:
         """Say hello, with what is in hand; go on where it was."""
         self.session, self.connection, gone = self.world.engine.workers.hello(
-            self.principal, SPACE, self.svc, self.steps, self.max_in_flight, self.session_id, list(self.in_hand)
+            self.principal, SPACE, self.svc, self.steps, self.max_in_flight, self.ticket, list(self.in_hand)
         )
-        self.session_id = self.session.id
+        self.ticket = self.world.engine.workers.ticket_of(self.session)
         for key in gone:
             self._let_go(key)
         for key in list(self.unacknowledged):
@@ -77,7 +77,7 @@ class Hands:
         self.hang_up()
         self.in_hand.clear()
         self.unacknowledged.clear()
-        self.session_id = ""
+        self.ticket = ""
 
     def leave(self) -> None:
         """Take nothing more, and go with empty hands."""

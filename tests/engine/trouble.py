@@ -23,13 +23,13 @@ class Trouble(StrEnum):
 
 
 class TroubledStore(MemoryStore):
-    """Counts its calls. `at_write` names the write at which there is trouble, `at_read` the read that fails."""
+    """Counts its calls. `at_write` are the writes at which there is trouble, `at_read` the reads that fail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes = self.reads = 0
         self.counted = Counter[str]()
-        self.at_write = self.at_read = 0
+        self.at_write = self.at_read = frozenset[int]()
         self.trouble = Trouble.UNAVAILABLE
         self.is_away = False
         self.is_dead = False
@@ -39,7 +39,7 @@ class TroubledStore(MemoryStore):
         self.counted["write"] += 1
         if self.is_away:
             raise Unavailable("the disk is full")
-        if self.writes != self.at_write:
+        if self.writes not in self.at_write:
             return await super().write(batch)
         match self.trouble:
             case Trouble.UNAVAILABLE:
@@ -63,7 +63,7 @@ class TroubledStore(MemoryStore):
     def _read(self, what: str) -> None:
         self.reads += 1
         self.counted[what] += 1
-        if self.is_away or self.reads == self.at_read:
+        if self.is_away or self.reads in self.at_read:
             raise Unavailable("the disk does not answer")
 
     async def kept(self, namespace: str, operation: str) -> Kept | None:

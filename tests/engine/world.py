@@ -27,6 +27,7 @@ from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.letter import Answer, RequestKey
 from hmsactd.engine.requests import Done, Requests
 from hmsactd.engine.summary import NOTHING_GIVEN
+from hmsactd.engine.tickets import Tickets
 from hmsactd.errors import Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.store import Store
@@ -38,7 +39,13 @@ from tests.core.dialogue import CITIZEN, EPOCH, checkpoint, flow_of, step
 
 SPACE = "default"
 SECOND = 1_000_000
-LIMITS = Limits(idle_us=5 * SECOND, mailbox_max=1_000, grace_us=10 * SECOND, unattended_us=900 * SECOND)
+LIMITS = Limits(
+    idle_us=5 * SECOND,
+    mailbox_max=1_000,
+    grace_us=10 * SECOND,
+    unattended_us=900 * SECOND,
+    sessions_max=1_000,
+)
 KEYS = fresh_keys()
 ROUNDS_MAX = 100_000
 """Turns of the loop after which something is busy for nothing."""
@@ -84,7 +91,10 @@ class World:
         """Start, as a daemon does; returns once it has recovered."""
         self.timelines = await Timelines.open(self.store, self._keys)
         self.requests = Requests(self.store, self.timelines)
-        self.engine = Engine(self.store, self.timelines, self.clock, self.everybody, self.everybody, self._limits)
+        tickets = Tickets(self._keys.payload)
+        self.engine = Engine(
+            self.store, self.timelines, self.clock, self.everybody, self.everybody, self._limits, tickets
+        )
         is_ready = asyncio.Event()
         self._life = self.tasks.create_task(self._live(is_ready), name="daemon")
         await is_ready.wait()
@@ -123,7 +133,7 @@ class World:
             await asyncio.sleep(0)
             if not ready:
                 return
-        raise AssertionError("it is never quiet: something turns in circles")
+        raise AssertionError(f"it is never quiet: {[getattr(each._callback, '__self__', each) for each in ready]}")
 
     async def pass_time(self, seconds: float, tick: float = 1) -> None:
         """Let time pass a tick after the other, and let happen what does."""

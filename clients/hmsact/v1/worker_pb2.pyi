@@ -106,7 +106,7 @@ class Hello(_message.Message):
     max_in_flight: _builtins.int
     """How many calls it takes at a time."""
     session: _builtins.str
-    """The session it resumes; empty for a new one."""
+    """The ticket of the session it resumes, from its Welcome; empty for a new one."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The steps it does. At least one, each once."""
@@ -312,7 +312,7 @@ class Welcome(_message.Message):
     GONE_FIELD_NUMBER: _builtins.int
     PAYLOAD_MAX_BYTES_FIELD_NUMBER: _builtins.int
     session: _builtins.str
-    """The session: a worker that reconnects names it."""
+    """The ticket of the session: a worker that reconnects shows it."""
     payload_max_bytes: _builtins.int
     """How many bytes an output may have."""
     @_builtins.property
