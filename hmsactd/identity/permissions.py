@@ -10,7 +10,8 @@ PUBLIC = "public"
 EVERY_PERMISSION = "*"
 
 PAYLOAD_READ = "payload.read"
-"""To see what callers said in their own words: inputs, outputs, reasons, comments. Without it everything else is shown."""
+"""To see what callers said in their own words: inputs, outputs, reasons, comments. No RPC asks for it as a whole: each
+shows without it everything else."""
 
 READ = frozenset(("operation.read", "checkpoint.read", "timeline.read", PAYLOAD_READ))
 

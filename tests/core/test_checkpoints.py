@@ -340,6 +340,21 @@ def test_only_the_pending_checkpoint_can_be_unattended() -> None:
     assert talk.at("3h").find_nobody("review") == []
 
 
+def test_a_checkpoint_that_nobody_was_asked_about_is_not_unattended() -> None:
+    talk = begun(step("a"), checkpoint("review"))
+    talk.take("a")
+    talk.pause()
+    talk.finish("a")
+    assert talk.standing() == "paused, review ahead"
+    assert talk.at("1h").find_nobody("review") == []
+
+
+def test_a_pending_checkpoint_is_not_unattended_after_the_end() -> None:
+    talk = pending()
+    talk.cancel()
+    assert talk.at("1h").find_nobody("review") == []
+
+
 def test_an_instance_stands_for_what_it_always_stood_for() -> None:
     operation: Operation = begun(step("a"), checkpoint("review")).operation
     assert [operation.name_of(instance) for instance in (-1, 0, 1, 2, 3)] == ["", "", "a", "review", ""]

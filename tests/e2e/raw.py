@@ -57,9 +57,9 @@ class Refusal:
         return self.code.name
 
     def read(self, error: grpc.RpcError) -> None:
-        assert isinstance(error, grpc.Call)
-        self.code, self.sentence = error.code(), error.details() or ""
-        status = rpc_status.from_call(error)
+        call: Any = error  # whatever grpc raises for a call is the call itself
+        self.code, self.sentence = call.code(), call.details() or ""
+        status = rpc_status.from_call(call)
         for detail in status.details if status is not None else ():
             self._read_detail(detail)
 
@@ -93,6 +93,16 @@ def refused(name: str, reason: str | None = None) -> Iterator[Refusal]:
     assert refusal.name == name, f"{refusal.name}: {refusal.sentence}"
     if reason is not None:
         assert refusal.reason == reason, refusal.sentence
+
+
+def reason_of(call: Callable[[], object]) -> str:
+    """Why a call is refused; empty if it isn't."""
+    refusal = Refusal()
+    try:
+        call()
+    except grpc.RpcError as error:
+        refusal.read(error)
+    return refusal.reason
 
 
 def eventually(look: Callable[[], T], within_s: float = WITHIN_S) -> T:

@@ -105,7 +105,7 @@ def test_a_wrong_length_of_time_is_told_in_every_field_that_has_one(
     wrong = ["2 minutes", "-1s", "5", "", "1.5h", "5S", "1s1m", "0s", "1e3s"]
     too_long = ["11000d", f"{TEN_YEARS_D}d1ms", "9" * 63 + "w"]
     steps = [step(f"s{index}", **{field: said}) for index, said in enumerate([*wrong, *too_long])]
-    found = faults_of(developer, namespace, definition=definition(*steps, step("number", **{field: 5})))
+    found = faults_of(developer, namespace, definition=definition(*steps, {**step("number"), field: 5}))
     assert sorted(found) == sorted(
         [(f"definition/steps/{index}/{field}", "BAD_DURATION") for index in range(len(wrong))]
         + [(f"definition/steps/{index + len(wrong)}/{field}", "OUT_OF_RANGE") for index in range(len(too_long))]

@@ -140,6 +140,7 @@ def test_services_serve_start_and_look() -> None:
         "operation.start",
         "operation.read",
         "timeline.read",
+        "payload.read",
     }
 
 
@@ -149,6 +150,7 @@ def test_agent_starts_and_looks() -> None:
         "operation.read",
         "timeline.read",
         "checkpoint.read",
+        "payload.read",
     }
 
 

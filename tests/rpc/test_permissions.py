@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FileDescriptor
 
 from hmsactd.core.principal import PrincipalKind
 from hmsactd.errors import StartRefused
-from hmsactd.identity.permissions import BY_KIND, PUBLIC
+from hmsactd.identity.permissions import BY_KIND, PAYLOAD_READ, PUBLIC
 from hmsactd.rpc.permissions import FILES, permission_table
 
 PROTO = Path(__file__).parents[2] / "proto"
@@ -33,7 +33,7 @@ def test_every_permission_is_held_by_somebody() -> None:
 
 
 def test_no_permission_is_held_that_nothing_asks_for() -> None:
-    asked = set(permission_table().values())
+    asked = {*permission_table().values(), PAYLOAD_READ}
     assert {kind: held - asked for kind, held in BY_KIND.items() if held - asked} == {}
     assert BY_KIND.keys() == set(PrincipalKind)
 
