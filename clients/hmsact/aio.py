@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -358,9 +358,15 @@ class AsyncOrchestrator:
         told = [event async for event in self.events(reader.operation.id, all=True, follow=False)]
         return lines_of(told, is_final=reader.is_final, everything=all)
 
-    async def export(self, operation: str | OperationFacts) -> bytes:
-        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads."""
-        stream = self._stubs.timelines.ExportOperation(self._requests.export(operation), metadata=self._target.metadata)
+    async def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
+        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.
+
+        `earlier_sizes` are the sizes of the log that seals kept elsewhere name (those of receipts, say): the file then
+        proves that the log has only grown since, and `verify(head=SEAL)` accepts it.
+        """
+        stream = self._stubs.timelines.ExportOperation(
+            self._requests.export(operation, earlier_sizes), metadata=self._target.metadata
+        )
         try:
             return b"".join([part.part async for part in stream])
         except grpc.RpcError as failure:

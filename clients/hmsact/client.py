@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -397,9 +397,15 @@ class Orchestrator:
         told = self.events(reader.operation.id, all=True, follow=False)
         return lines_of(told, is_final=reader.is_final, everything=all)
 
-    def export(self, operation: str | OperationFacts) -> bytes:
-        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound."""
-        stream = self._timelines.ExportOperation(self._requests.export(operation), metadata=self._target.metadata)
+    def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
+        """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.
+
+        `earlier_sizes` are the sizes of the log that seals kept elsewhere name (those of receipts, say): the file then
+        proves that the log has only grown since, and `verify(head=SEAL)` accepts it.
+        """
+        stream = self._timelines.ExportOperation(
+            self._requests.export(operation, earlier_sizes), metadata=self._target.metadata
+        )
         try:
             return b"".join(part.part for part in stream)
         except grpc.RpcError as failure:

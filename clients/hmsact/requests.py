@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -288,9 +288,13 @@ class Requests:
             with_records=records,
         )
 
-    def export(self, operation: str | OperationFacts) -> timeline_pb2.ExportOperationRequest:
+    def export(
+        self, operation: str | OperationFacts, earlier_sizes: Sequence[int]
+    ) -> timeline_pb2.ExportOperationRequest:
         """Asks for an export."""
-        return timeline_pb2.ExportOperationRequest(namespace=self._namespace, operation_id=id_of(operation))
+        return timeline_pb2.ExportOperationRequest(
+            namespace=self._namespace, operation_id=id_of(operation), earlier_sizes=earlier_sizes
+        )
 
     # -- the daemon
 

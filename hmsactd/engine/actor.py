@@ -55,16 +55,12 @@ class Surroundings(Protocol):
     def call_is_lost(self, namespace: str, operation_id: str, effect: AwaitReport) -> None:
         """An operation awaits a report from a session that the dispatch does not know."""
 
-    def try_again(self, line: Line) -> None:
-        """A step could not be given to a worker because the store failed."""
-
 
 class Taken(NamedTuple):
     """A place reserved at a worker for the attempt that is about to be recorded."""
 
     session: Session
     effect: RunStep
-    line: Line
 
 
 class Actor:
@@ -93,6 +89,8 @@ class Actor:
         self._is_closing = False
         self._effects: tuple[Effect, ...] = ()
         self._queued: Line | None = None
+        self.is_in_doubt = False
+        """True if it has ended without knowing what is on the record, or without having acted on it."""
 
     @property
     def summary(self) -> Summary | None:
@@ -127,15 +125,20 @@ class Actor:
         except Fenced:
             if not self._is_new:
                 # A new operation has no other owner: its request was carried out before, and the caller is told so.
+                self.is_in_doubt = True
                 log.warning("operation has another owner", namespace=self.namespace, operation=self.operation_id)
-            self._refuse_all(Unavailable("OWNER_CHANGED", "the operation has moved to another owner; try again"))
+            self.refuse(Unavailable("OWNER_CHANGED", "the operation has moved to another owner; try again"))
         except (StoreUnavailable, Unavailable) as error:
-            self._refuse_all(Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}"))
+            self.is_in_doubt = True
+            self.refuse(Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}"))
         except NotFound as error:
-            self._refuse_all(error)
+            self.refuse(error)
+        except asyncio.CancelledError:
+            self.is_in_doubt = True
+            raise
         finally:
             # Past this point nobody may believe that the letter box is still emptied.
-            self._refuse_all(Unavailable("ACTOR_ENDED", f"{self.operation_id} could not be told; try again"))
+            self.refuse(Unavailable("ACTOR_ENDED", f"{self.operation_id} could not be told; try again"))
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -160,7 +163,8 @@ class Actor:
             self.idle_since = 0
             await self._turn()
 
-    def _refuse_all(self, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
+        """Answer all that is in the mailbox with an error."""
         while self._mailbox:
             _refuse(self._mailbox.popleft(), error)
 
@@ -170,6 +174,15 @@ class Actor:
         """Read all letters, record what has happened in one append, answer, then act."""
         letters = list(self._mailbox)
         self._mailbox.clear()
+        try:
+            await self._hear_out(letters)
+        except BaseException as error:
+            # Whatever it is, nobody waits for ever; who has been answered already stays so.
+            for letter in letters:
+                _refuse(letter, _as_unavailable(error))
+            raise
+
+    async def _hear_out(self, letters: list[Letter]) -> None:
         before = self.operation
         events: list[Event] = []
         requests: list[RequestRow] = []
@@ -177,10 +190,8 @@ class Actor:
         taken = self._take(events)
         try:
             receipt = await self._record(events, requests)
-        except BaseException as error:
+        except BaseException:
             self._give_up(taken, before)
-            for letter in letters:
-                _refuse(letter, _as_unavailable(error))
             raise
         if events and self.operation is not None:
             self._around.recorded(self.namespace, self.operation_id, before, self.operation, events)
@@ -225,8 +236,12 @@ class Actor:
         if session is None:
             return None
         taken = StepTaken(session.principal, effect.instance, effect.attempt, session.id)
-        self._take_in(decide(operation, taken, self._around.clock.now()), events)
-        return Taken(session, effect, line)
+        try:
+            self._take_in(decide(operation, taken, self._around.clock.now()), events)
+        except BaseException:
+            self._around.dispatch.release(session)
+            raise
+        return Taken(session, effect)
 
     async def _record(self, events: list[Event], requests: list[RequestRow]) -> Receipt | None:
         if not events or self.operation is None:
@@ -270,7 +285,7 @@ class Actor:
                         self._queued = line
                         dispatch.queue(line, self.operation_id, effect.queued_at)
                 case AwaitReport():
-                    if effect not in self._effects and taken is None and effect.session not in dispatch.sessions:
+                    if effect not in self._effects and taken is None and not self._is_in_hand(effect):
                         self._around.call_is_lost(self.namespace, self.operation_id, effect)
                 case WakeAt(at=at):
                     self._around.wake_at(at)
@@ -298,6 +313,11 @@ class Actor:
         else:
             # The worker was given up while the attempt was being recorded.
             self._miss(taken)
+
+    def _is_in_hand(self, effect: AwaitReport) -> bool:
+        """True if the session whose report is awaited has the call. After a failed append it may never have got it."""
+        session = self._around.dispatch.sessions.get(effect.session)
+        return session is not None and session.has(AttemptKey(self.operation_id, effect.instance, effect.attempt))
 
     def _miss(self, taken: Taken) -> None:
         """An attempt was recorded that no worker was given: let it be given anew."""
@@ -336,7 +356,6 @@ class Actor:
         self.operation = before
         if taken is not None:
             self._around.dispatch.release(taken.session)
-            self._around.try_again(taken.line)
 
     def _name_items(self, operation: Operation) -> None:
         self._names = {item.instance: item.definition.name for item in operation.items}

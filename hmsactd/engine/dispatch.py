@@ -8,7 +8,7 @@ its row anyway.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from hmsactd.engine.session import Session
@@ -50,8 +50,10 @@ class Dispatch:
     def take(self, line: Line, operation_id: str) -> Session | None:
         """Reserve a place for a step, or None: then queue it. The place is filled by `Session.give` or released."""
         promised = self._promised.pop((line.namespace, operation_id), None)
-        if promised is not None and promised.id in self.sessions:
-            return promised
+        if promised is not None:
+            if self._may_still_serve(promised, line):
+                return promised
+            self.release(promised)
         if self._queue(line) or line in self._overflowed:
             # Others were here before.
             return None
@@ -127,9 +129,8 @@ class Dispatch:
             del queue[operation_id]
             self._promise(line.namespace, operation_id, session)
 
-    def look_again(self, lines: Iterable[Line]) -> None:
-        """Go back to the store for these queues, and for those that a failure left unread."""
-        self._overflowed.update(lines)
+    def look_again(self) -> None:
+        """Go back to the store for queues that a failure left unread."""
         for line in list(self._overflowed):
             self._match(line)
 
@@ -184,6 +185,11 @@ class Dispatch:
         session.reserved += 1
         self._promised[key] = session
         self._offer(namespace, operation_id)
+
+    def _may_still_serve(self, session: Session, line: Line) -> bool:
+        """True if a session is still there for this step: the operation may be past the one it was promised for."""
+        is_here = self.sessions.get(session.id) is session and not session.is_leaving and session.gone_at is None
+        return is_here and (session.namespace, session.svc) == line[:2] and line.step in session.steps
 
     def _free_session(self, line: Line) -> Session | None:
         """The next session with a place, in turn."""

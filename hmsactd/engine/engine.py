@@ -22,9 +22,8 @@ from hmsactd.core.events import Event
 from hmsactd.core.inputs import NobodyEntitled, Start, TimerDue
 from hmsactd.core.operation import CheckpointItem, Operation
 from hmsactd.core.principal import DAEMON
-from hmsactd.core.rejected import Rejected
 from hmsactd.engine.actor import Actor
-from hmsactd.engine.dispatch import Dispatch, Line
+from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
 from hmsactd.engine.letter import Answer, Letter, RequestKey, Told
 from hmsactd.engine.summary import Given
@@ -40,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_US = 1_000_000
 """How often idle actors are looked for."""
+
+IN_DOUBT_MAX = 1_000
+"""Operations looked at again, in one sweep, after a failure of the store: it may have failed for thousands."""
 
 ATTENDANCE_EVERY_US = 30_000_000
 """How often pending checkpoints are looked through for those that nobody may decide."""
@@ -103,7 +105,7 @@ class Engine:
         self._is_stopping = False
         self._refill_wanted = asyncio.Event()
         self._ended = asyncio.Event()
-        self._lines_to_try: set[Line] = set()
+        self._in_doubt: set[tuple[str, str]] = set()
         self._namespaces: set[str] = set()
         self._attended: dict[str, tuple[int, str]] = {}
 
@@ -112,17 +114,29 @@ class Engine:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Recover, then serve until cancelled. Started once recovery is done."""
         # Actors come and go thousands of times a second: asyncio's own group starts one in a fifth of anyio's time.
-        async with asyncio.TaskGroup() as actors, anyio.create_task_group() as tasks:
-            self._tasks, self._services = actors, tasks
-            await self.dispatch.recover()
-            await self.workers.recover()
-            self._namespaces.update(tally.namespace for tally in await self.store.tallies())
-            tasks.start_soon(self.timers.run, name="timers")
-            tasks.start_soon(self.workers.run, name="workers")
-            tasks.start_soon(self._sweep, name="sweep")
-            tasks.start_soon(self._refill, name="refill")
-            tasks.start_soon(self._attend, name="attendance")
-            task_status.started()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                try:
+                    async with anyio.create_task_group() as self._services:
+                        await self._serve(self._services)
+                        task_status.started()
+                finally:
+                    # However it ends: a group that is ending takes no further actors.
+                    self._is_stopping = True
+        finally:
+            for actor in self._actors.values():
+                # Cancelled before it ever ran: whoever told it something still waits.
+                actor.refuse(_shutting_down())
+
+    async def _serve(self, tasks: TaskGroup) -> None:
+        await self.dispatch.recover()
+        await self.workers.recover()
+        self._namespaces.update(tally.namespace for tally in await self.store.tallies())
+        tasks.start_soon(self.timers.run, name="timers")
+        tasks.start_soon(self.workers.run, name="workers")
+        tasks.start_soon(self._sweep, name="sweep")
+        tasks.start_soon(self._refill, name="refill")
+        tasks.start_soon(self._attend, name="attendance")
 
     async def stop(self) -> None:
         """Hear nothing new, wait until every actor has recorded what it was told, then end the services."""
@@ -187,7 +201,7 @@ class Engine:
         future.add_done_callback(_look_at)
         try:
             if self._is_stopping or self._tasks is None:
-                raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
+                raise _shutting_down()
             actor.post(Letter(told, future, request))
         except HmsactdError as error:
             future.set_exception(error)
@@ -207,6 +221,8 @@ class Engine:
         finally:
             if self._actors.get(key) is actor:
                 del self._actors[key]
+            if actor.is_in_doubt:
+                self._in_doubt.add(key)
             self._ended.set()
 
     async def look(self, namespace: str, operation_id: str) -> Operation | None:
@@ -239,10 +255,6 @@ class Engine:
         """An operation awaits a report from a session that the dispatch does not know."""
         self.workers.lose(namespace, operation_id, effect.session)
 
-    def try_again(self, line: Line) -> None:
-        """A step could not be given to a worker because the store failed: offer what waits again in a moment."""
-        self._lines_to_try.add(line)
-
     # -- services' calls -----------------------------------------------------------------------------------------------
 
     def _offer(self, namespace: str, operation_id: str) -> None:
@@ -257,12 +269,15 @@ class Engine:
     async def _wake(self, due: Sequence[Due]) -> list[Due]:
         """Tell operations that their time has come; return those that could not be told."""
         told = [(one, self.tell(one.namespace, one.operation, TimerDue(DAEMON))) for one in due]
+        if told:
+            await asyncio.wait([future for _, future in told])
         failed: list[Due] = []
         for one, future in told:
-            try:
-                await future
-            except (HmsactdError, Rejected) as error:
+            # Whatever its fault is: the clocks of all others go on.
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
                 log.warning("a due operation could not be woken", operation=one.operation, error=str(error))
+            if error is not None or future.cancelled():
                 failed.append(one)
         return failed
 
@@ -279,10 +294,11 @@ class Engine:
                 log.warning("queued steps could not be read", error=str(error))
 
     async def _sweep(self) -> None:
-        """Let idle actors go: what they wait for is in the store."""
+        """Let idle actors go: what they wait for is in the store. Look at operations that a failure left in doubt."""
         while True:
-            lines, self._lines_to_try = self._lines_to_try, set()
-            self.dispatch.look_again(lines)
+            self.dispatch.look_again()
+            for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
+                self.nudge(*self._in_doubt.pop(), _nothing)
             now = self.clock.now()
             for actor in list(self._actors.values()):
                 if actor.is_idle and now - actor.idle_since >= self._limits.idle_us:
@@ -311,6 +327,10 @@ class Engine:
                         self.nudge(namespace, summary.operation, _nobody_entitled)
                 if len(ripe) < 500:
                     break
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
 
 
 def _nothing(operation: Operation) -> None:

@@ -109,6 +109,10 @@ class Session:
         self.reported[key] = held
         return True
 
+    def has(self, key: AttemptKey) -> bool:
+        """True if the call is in its hands, or its report on the way to the record."""
+        return key in self.held or key in self.reported
+
     def hold(self, key: AttemptKey, now: int) -> None:
         """It has kept a call from before a restart of the daemon."""
         self.held[key] = Held(None, now)

@@ -57,7 +57,7 @@ class Workers:
         self.grace_us = grace_us
         self._absent: dict[str, list[Call]] = {}
         self._absent_until = 0
-        self._to_lose: set[tuple[str, str, str]] = set()
+        self._to_look_at: set[tuple[str, str]] = set()
 
     # -- coming and going ----------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Workers:
         for key in [key for key in session.held if key not in in_hand and not session.is_unsent(key)]:
             # It was sent the call and knows nothing of it.
             del session.held[key]
-            self._lose(session.namespace, key.operation_id, session.id)
+            self._look_for_call(session.namespace, key.operation_id)
         absent = self._absent.pop(session.id, [])
         back = {call.operation for call in absent if call.namespace == session.namespace}
         gone: list[AttemptKey] = []
@@ -122,11 +122,11 @@ class Workers:
                 session.held[key].beat_at = now
             elif key.operation_id in back:
                 session.hold(key, now)
-                back.discard(key.operation_id)
             elif key not in session.reported:
                 gone.append(key)
         for operation_id in back:
-            self._lose(session.namespace, operation_id, session.id)
+            # The last attempt recorded before the restart may never have been sent, whatever else it has in hand.
+            self._look_for_call(session.namespace, operation_id)
         return gone
 
     def goodbye(self, session: Session, connection: int) -> None:
@@ -160,13 +160,20 @@ class Workers:
         if is_held:
             self._dispatch.pump(session)
 
-    def _judge(self, session: Session, key: AttemptKey, is_held: bool, done: asyncio.Future[Answer]) -> None:
+    def _judge(
+        self,
+        session: Session,
+        key: AttemptKey,
+        is_held: bool,
+        done: asyncio.Future[Answer],
+        heard: Verdict | None = None,
+    ) -> None:
         if done.cancelled():
             session.judge(Verdict(key, "again", "CANCELLED", "the report was not heard"))
             return
         error = done.exception()
         if error is None:
-            session.judge(_verdict(key, session.principal, done.result(), is_held))
+            session.judge(heard or _verdict(key, session.principal, done.result(), is_held))
         elif isinstance(error, (NotFound, Rejected)):
             reason = error.code if isinstance(error, Rejected) else error.reason
             session.judge(Verdict(key, "refused", reason, str(error)))
@@ -177,11 +184,15 @@ class Workers:
 
     def refuse(self, session: Session, key: AttemptKey, told: StepErred, code: str, reason: str) -> None:
         """A report that cannot be taken as it is: the worker is told why, and the attempt counts as failed for good."""
-        is_held = session.report(key)
-        if is_held:
-            _ = self._tell(session.namespace, key.operation_id, told)
-            self._dispatch.pump(session)
-        session.judge(Verdict(key, "refused", code, reason))
+        refused = Verdict(key, "refused", code, reason)
+        if key in session.reported:
+            return
+        if not session.report(key):
+            session.judge(refused)
+            return
+        future = self._tell(session.namespace, key.operation_id, told)
+        future.add_done_callback(lambda done: self._judge(session, key, True, done, refused))
+        self._dispatch.pump(session)
 
     def beat(self, session: Session, key: AttemptKey) -> None:
         """An attempt is still being worked on."""
@@ -200,9 +211,9 @@ class Workers:
                     self._end(session)
                 else:
                     self._look_for_silence(session, now)
-            to_lose, self._to_lose = self._to_lose, set()
-            for lost in to_lose:
-                self._lose(*lost)
+            again, self._to_look_at = self._to_look_at, set()
+            for namespace, operation_id in again:
+                self._look_for_call(namespace, operation_id)
             if self._absent and now >= self._absent_until:
                 self._give_up_absent()
             await self._clock.sleep_until(now + LOOK_EVERY_US)
@@ -220,37 +231,51 @@ class Workers:
         self._dispatch.leave(session)
         if session.held:
             log.info("worker lost", svc=session.svc, session=session.id, calls=len(session.held))
-        for key in session.held:
-            self._lose(session.namespace, key.operation_id, session.id)
+        # A report on its way may fail to be recorded; the operation hears it before it looks.
+        for key in (*session.held, *session.reported):
+            self._look_for_call(session.namespace, key.operation_id)
 
     def _give_up_absent(self) -> None:
         absent, self._absent = self._absent, {}
-        for session_id, calls in absent.items():
+        for calls in absent.values():
             for call in calls:
-                self._lose(call.namespace, call.operation, session_id)
+                self._look_for_call(call.namespace, call.operation)
 
     def connected(self) -> dict[tuple[str, str], int]:
         """How many workers have a session, by (namespace, svc)."""
         return Counter((session.namespace, session.svc) for session in self._dispatch.sessions.values())
 
-    def is_expected(self, session_id: str) -> bool:
-        """True for a session from before a restart that may still come back."""
-        return session_id in self._absent
-
     def lose(self, namespace: str, operation_id: str, session_id: str) -> None:
-        """The operation awaits a report from a session that is not there."""
-        if not self.is_expected(session_id):
-            self._lose(namespace, operation_id, session_id)
+        """The operation awaits a report from a session that does not have the call."""
+        if session_id not in self._absent:
+            self._look_for_call(namespace, operation_id)
 
-    def _lose(self, namespace: str, operation_id: str, session_id: str) -> None:
-        lost = (namespace, operation_id, session_id)
-        told = self._tell(namespace, operation_id, lambda operation: _lost_from(operation, session_id))
-        told.add_done_callback(lambda done: self._keep_if_unheard(lost, done))
+    def _look_for_call(self, namespace: str, operation_id: str) -> None:
+        """Let an operation look for the call whose report it awaits: if nobody has it, the attempt is lost."""
+        told = self._tell(namespace, operation_id, lambda operation: self._lost(operation_id, operation))
+        told.add_done_callback(lambda done: self._look_again_if_unheard((namespace, operation_id), done))
 
-    def _keep_if_unheard(self, lost: tuple[str, str, str], done: asyncio.Future[Answer]) -> None:
-        """A loss that could not be recorded is told again: nobody else would ever notice it."""
+    def _lost(self, operation_id: str, operation: Operation) -> Input | None:
+        """What an operation is told that awaits a report from a session without the call."""
+        item = operation.current
+        if not isinstance(item, StepItem) or item.state is not StepState.RUNNING or item.session is None:
+            return None
+        session = self._dispatch.sessions.get(item.session)
+        key = AttemptKey(operation_id, item.instance, item.attempt)
+        if session is None:
+            is_lost = item.session not in self._absent
+        elif (held := session.held.get(key)) is not None:
+            # Of a call from before a restart the limit was not known until now.
+            held.heartbeat_ms = item.definition.heartbeat_ms
+            is_lost = False
+        else:
+            is_lost = key not in session.reported
+        return WorkerLost(DAEMON, item.instance, item.attempt) if is_lost else None
+
+    def _look_again_if_unheard(self, place: tuple[str, str], done: asyncio.Future[Answer]) -> None:
+        """A loss that could not be recorded is looked for again: nobody else would ever notice it."""
         if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
-            self._to_lose.add(lost)
+            self._to_look_at.add(place)
 
 
 def _verdict(key: AttemptKey, by: Principal, answer: Answer, is_held: bool) -> Verdict:
@@ -267,14 +292,6 @@ def _verdict(key: AttemptKey, by: Principal, answer: Answer, is_held: bool) -> V
     if is_held:
         return Verdict(key, "stale", "ATTEMPT_OVER", "the attempt was over before the report came")
     return Verdict(key, "stale", "NOT_HELD", "this worker does not hold the attempt")
-
-
-def _lost_from(operation: Operation, session_id: str) -> Input | None:
-    """What an operation is told when a session is gone that may have one of its attempts."""
-    item = operation.current
-    if isinstance(item, StepItem) and item.state is StepState.RUNNING and item.session == session_id:
-        return WorkerLost(DAEMON, item.instance, item.attempt)
-    return None
 
 
 def _if_late(operation: Operation, told: StepSucceeded | StepErred) -> Input | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 from hmsact.v1 import event_pb2, operation_pb2, principal_pb2
@@ -12,6 +12,7 @@ from hmsactd.core.clock import SlaClock
 from hmsactd.core.operation import CheckpointItem, Item, Operation, StepItem
 from hmsactd.core.principal import Principal
 from hmsactd.core.transitions import OperationState, StepState
+from hmsactd.definition.flow import ItemDefinition, StepDefinition
 from hmsactd.engine.requests import Done
 from hmsactd.engine.summary import summarise
 from hmsactd.rpc.times import timestamp
@@ -21,6 +22,9 @@ from hmsactd.timeline.timeline import Receipt, Recorded
 
 Payloads = Mapping[tuple[int, str], bytes]
 """What was said in an operation, by sequence and name."""
+
+Cast = Mapping[int, ItemDefinition]
+"""Who takes part in an operation: its items by instance."""
 
 OPERATION_STATES = {
     state.value: operation_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in OperationState
@@ -85,8 +89,13 @@ def summary(row: Summary) -> operation_pb2.Operation:
     )
 
 
-def operation(row: Summary, state: Operation, said: Payloads, now: int) -> operation_pb2.Operation:
-    """An operation with its flow, input and output. `row` brings what the state does not know: key and labels."""
+def operation(
+    row: Summary, state: Operation, said: Payloads, left_out: Container[int], now: int
+) -> operation_pb2.Operation:
+    """An operation with its flow, input and output. `row` brings what the state does not know: key and labels.
+
+    `left_out` are the events whose outputs there was no room for.
+    """
     # The row was read beside the state, maybe an event earlier or later: what both know is taken from the state.
     message = summary(row)
     fresh = summarise(row.namespace, row.operation, state)
@@ -98,7 +107,7 @@ def operation(row: Summary, state: Operation, said: Payloads, now: int) -> opera
         message.end_time.CopyFrom(_present(state.ended_at))
     message.started_by.CopyFrom(principal(state.started_by))
     message.awaited.CopyFrom(_awaited(fresh))
-    message.items.extend(_item(item, said, now) for item in state.items)
+    message.items.extend(_item(item, said, left_out, now) for item in state.items)
     message.input = said.get((1, "input"), b"")
     message.output = _output(state, said)
     if state.clock is not None:
@@ -106,10 +115,13 @@ def operation(row: Summary, state: Operation, said: Payloads, now: int) -> opera
     return message
 
 
-def payload_sequences(state: Operation) -> list[int]:
-    """The events whose payloads an operation is shown with: its input and its outputs."""
-    outputs = (item.output_sequence for item in state.items if isinstance(item, StepItem))
-    return [1, *(sequence for sequence in outputs if sequence)]
+def output_sequences(state: Operation, steps: Collection[str]) -> list[int]:
+    """The events that hold the outputs of these steps (of every step if there are none), the latest first."""
+    return [
+        item.output_sequence
+        for item in reversed(state.items)
+        if isinstance(item, StepItem) and item.output_sequence and (not steps or item.definition.name in steps)
+    ]
 
 
 def _present(at_us: int) -> Any:
@@ -136,7 +148,7 @@ def _awaited(row: Summary) -> operation_pb2.Awaited:
     )
 
 
-def _item(item: Item, said: Payloads, now: int) -> operation_pb2.FlowItem:
+def _item(item: Item, said: Payloads, left_out: Container[int], now: int) -> operation_pb2.FlowItem:
     name = item.definition.name
     message = operation_pb2.FlowItem(name=name, instance=item.instance)
     if isinstance(item, StepItem):
@@ -150,6 +162,7 @@ def _item(item: Item, said: Payloads, now: int) -> operation_pb2.FlowItem:
                 retry_time=timestamp(item.retry_at),
                 code=item.code or "",
                 output=said.get((item.output_sequence, "output"), b""),
+                is_output_left_out=item.output_sequence in left_out,
             )
         )
     else:
@@ -183,7 +196,7 @@ def _clock(scope: str, clock: SlaClock, now: int) -> event_pb2.ClockReading:
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
-def event(row: Recorded, said: Payloads, names: Mapping[int, str], cursor: str, with_record: bool) -> event_pb2.Event:
+def event(row: Recorded, said: Payloads, cast: Cast, cursor: str, with_record: bool) -> event_pb2.Event:
     """An event from its record. Kinds this daemon does not know pass like any other."""
     told: dict[str, Any] = json.loads(row.record)
     who, data = told["principal"], told["data"]
@@ -205,17 +218,19 @@ def event(row: Recorded, said: Payloads, names: Mapping[int, str], cursor: str, 
         subject=event_pb2.Subject(
             name=subject.get("name", ""), instance=subject.get("instance", 0), attempt=subject.get("attempt", 0)
         ),
-        data=_data(told["kind"], data, names),
+        data=_data(told["kind"], data, cast, subject.get("instance", 0)),
         payloads={name: said[row.sequence, name] for name in told["payloads"] if (row.sequence, name) in said},
         record=row.record if with_record else b"",
         cursor=cursor,
     )
 
 
-def _data(kind: str, data: Mapping[str, Any], names: Mapping[int, str]) -> event_pb2.EventData:
+def _data(kind: str, data: Mapping[str, Any], cast: Cast, instance: int) -> event_pb2.EventData:
     """The facts of a record under the names that the API has for them."""
     decided = kind in ("checkpoint_approved", "checkpoint_rejected")
+    item = cast.get(instance)
     return event_pb2.EventData(
+        svc=item.svc if isinstance(item, StepDefinition) else "",
         role=data.get("role", ""),
         person=data.get("person") or data.get("assigned_to") or "",
         code=data.get("code", ""),
@@ -228,7 +243,7 @@ def _data(kind: str, data: Mapping[str, Any], names: Mapping[int, str]) -> event
         digest=data.get("digest") or data.get("seen") or "",
         clocks=[
             event_pb2.ClockReading(
-                scope=names.get(clock["instance"], "operation"),
+                scope=cast[clock["instance"]].name if clock["instance"] in cast else "operation",
                 budget_ms=clock["budget_ms"],
                 used_ms=clock["used_ms"],
                 remaining_ms=clock["budget_ms"] - clock["used_ms"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from grpc import aio
@@ -23,6 +24,11 @@ Context = aio.ServicerContext[Any, Any]
 WAIT_DEFAULT_MS = 60_000
 WAIT_MAX_MS = 600_000
 
+OUTPUTS_SHOWN_MAX_BYTES = 1024 * 1024
+"""Outputs that travel with an operation: with what is read at a time beyond it, still below what a message may have."""
+
+OUTPUTS_READ_AT_A_TIME = 4
+
 
 class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
     """Starts operations, finds them and steers them."""
@@ -41,7 +47,8 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
     async def GetOperation(self, request: pb.GetOperationRequest, context: Context) -> pb.GetOperationResponse:
         namespace = namespace_of(self._desk, request)
         operation_id = await self._desk.resolve(namespace, request.operation_id)
-        return pb.GetOperationResponse(operation=await shown(self._desk, namespace, operation_id))
+        operation = await shown(self._desk, namespace, operation_id, request.outputs_of)
+        return pb.GetOperationResponse(operation=operation)
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Context) -> pb.ListOperationsResponse:
         checked = check(self._desk, request)
@@ -145,10 +152,17 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         return pb.SkipStepResponse(recorded=convert.recorded(await self._desk.tell(request, "SkipStep", checked, told)))
 
 
-async def shown(desk: Desk, namespace: str, operation_id: str) -> pb.Operation:
-    """An operation as it is shown: its state, and the words that the caller may read."""
+async def shown(desk: Desk, namespace: str, operation_id: str, outputs_of: Collection[str] = ()) -> pb.Operation:
+    """An operation as it is shown: its state, and the words that the caller may read, as far as they fit."""
     state = await desk.view(namespace, operation_id)
     row = await desk.store.summary(namespace, operation_id)
     assert row is not None, "an operation that has a timeline has a summary"
-    said = await desk.said(namespace, operation_id, convert.payload_sequences(state))
-    return convert.operation(row, state, said, desk.clock.now())
+    said = dict(await desk.said(namespace, operation_id, [1]))
+    wanted = convert.output_sequences(state, outputs_of)
+    room = OUTPUTS_SHOWN_MAX_BYTES
+    while wanted and room > 0:
+        some, wanted = wanted[:OUTPUTS_READ_AT_A_TIME], wanted[OUTPUTS_READ_AT_A_TIME:]
+        found = await desk.said(namespace, operation_id, some)
+        said |= found
+        room -= sum(map(len, found.values()))
+    return convert.operation(row, state, said, frozenset(wanted), desk.clock.now())

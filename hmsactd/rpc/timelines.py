@@ -18,7 +18,8 @@ from hmsact.v1 import timeline_pb2 as pb
 from hmsactd.core.apply import apply
 from hmsactd.core.operation import Operation
 from hmsactd.core.principal import Principal
-from hmsactd.errors import ResourceExhausted, Unavailable
+from hmsactd.definition.flow import ItemDefinition
+from hmsactd.errors import InvalidArgument, ResourceExhausted, Unavailable, Violation
 from hmsactd.rpc import convert, cursor
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk, namespace_of
@@ -30,8 +31,13 @@ from hmsactd.timeline.timeline import Recorded
 
 Context = aio.ServicerContext[Any, Any]
 
-PAGE = 100
-"""Events read at a time: small enough that a page of the largest payloads stays a few MiB."""
+PAGE = 10
+"""Events read at a time: with the largest payloads they come to 2.5 MiB, and most operations have not many more."""
+
+EARLIER_SIZES_MAX = 16
+
+PAGE_MAX_BYTES = 1024 * 1024
+"""A page of a list ends once it holds this much: with what is read at a time beyond it, a message has room for it."""
 
 
 class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
@@ -68,7 +74,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                     self._behind[follower] = behind
                     story.hear(row)
                     sent = row.sequence
-                    event = convert.event(row, said, story.names, cursor.encode(query, [sent]), request.with_records)
+                    event = convert.event(row, said, story.cast, cursor.encode(query, [sent]), request.with_records)
                     yield pb.WatchOperationResponse(event=event, state=story.state)
                 if story.is_final or request.no_follow:
                     # Notes may follow a final state; whoever wants them asks again.
@@ -96,14 +102,13 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             limit=size + 1,
             backwards=request.backwards,
         )
-        page = rows[:size]
-        said = await self._desk.said(namespace, operation_id, [row.sequence for row in page])
-        names = _names(await self._desk.view(namespace, operation_id))
-        token = cursor.encode(query, [page[-1].sequence]) if len(rows) > size else ""
+        page, said = await self._fitting(namespace, operation_id, rows[:size])
+        cast = _cast(await self._desk.view(namespace, operation_id))
+        token = cursor.encode(query, [page[-1].sequence]) if len(rows) > len(page) else ""
         watch = ("watch", namespace, operation_id)
         return pb.ListEventsResponse(
             events=[
-                convert.event(row, said, names, cursor.encode(watch, [row.sequence]), request.with_records)
+                convert.event(row, said, cast, cursor.encode(watch, [row.sequence]), request.with_records)
                 for row in page
             ],
             next_page_token=token,
@@ -115,10 +120,44 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         namespace = namespace_of(self._desk, request)
         operation_id = await self._desk.known(namespace, request.operation_id)
         parts = self._desk.timelines.export(
-            namespace, operation_id, self._desk.clock.now(), reveal=self._desk.may_read_payloads
+            namespace,
+            operation_id,
+            self._desk.clock.now(),
+            reveal=self._desk.may_read_payloads,
+            earlier=self._sizes(request),
         )
         async for part in parts:
             yield pb.ExportOperationResponse(part=part)
+
+    def _sizes(self, request: pb.ExportOperationRequest) -> list[int]:
+        """The earlier sizes that an export is to be joined to."""
+        faults = [
+            Violation(
+                f"earlier_sizes[{index}]", f"is not a size that the log has had, 1 to {self._desk.timelines.size}"
+            )
+            for index, size in enumerate(request.earlier_sizes)
+            if not 1 <= size <= self._desk.timelines.size
+        ]
+        if len(request.earlier_sizes) > EARLIER_SIZES_MAX:
+            faults.append(Violation("earlier_sizes", f"are more than {EARLIER_SIZES_MAX}", "TOO_MANY"))
+        if faults:
+            raise InvalidArgument(faults)
+        return list(request.earlier_sizes)
+
+    async def _fitting(
+        self, namespace: str, operation_id: str, rows: list[Recorded]
+    ) -> tuple[list[Recorded], convert.Payloads]:
+        """As many of the rows, with what was said in them, as a message has room for; at least one page of a watch."""
+        said: dict[tuple[int, str], bytes] = {}
+        room = PAGE_MAX_BYTES
+        for start in range(0, len(rows), PAGE):
+            some = rows[start : start + PAGE]
+            if room <= 0:
+                return rows[:start], said
+            found = await self._desk.said(namespace, operation_id, [row.sequence for row in some])
+            said |= found
+            room -= sum(map(len, found.values())) + sum(len(row.record) for row in some)
+        return rows, said
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -175,14 +214,14 @@ class _Story:
 
     def __init__(self, operation: Operation | None) -> None:
         self._operation = operation
-        self.names = _names(operation) if operation is not None else {}
+        self.cast = _cast(operation) if operation is not None else {}
 
     def hear(self, row: Recorded) -> None:
         event = codec.decode(row.record)
         if event is not None:
             self._operation = apply(self._operation, event)
-        if not self.names and self._operation is not None:
-            self.names = _names(self._operation)
+        if not self.cast and self._operation is not None:
+            self.cast = _cast(self._operation)
 
     @property
     def is_final(self) -> bool:
@@ -195,5 +234,5 @@ class _Story:
         return convert.operation_state(self._operation.state.value)
 
 
-def _names(operation: Operation) -> dict[int, str]:
-    return {item.instance: item.definition.name for item in operation.items}
+def _cast(operation: Operation) -> dict[int, ItemDefinition]:
+    return {item.instance: item.definition for item in operation.items}

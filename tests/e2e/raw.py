@@ -235,6 +235,8 @@ class RawWorker:
         self._verdicts: queue.SimpleQueue[worker_pb2.Verdict] = queue.SimpleQueue()
         self._withdrawn: queue.SimpleQueue[worker_pb2.Withdrawn] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[grpc.RpcError | None] = queue.SimpleQueue()
+        self.is_draining = False
+        """True once the daemon has said that it goes down."""
         for request in said:
             self.say(request)
         self._stream = caller.workers.Work(iter(self._says.get, None), metadata=caller.metadata)
@@ -265,6 +267,11 @@ class RawWorker:
         """Report success."""
         self.say(worker_pb2.WorkRequest(reports=[done(attempt, output)]))
 
+    def failed(self, attempt: worker_pb2.Attempt, **said: Any) -> None:
+        """Report failure."""
+        report = worker_pb2.Report(attempt=attempt, failed=worker_pb2.Failed(**said))
+        self.say(worker_pb2.WorkRequest(reports=[report]))
+
     def beat(self, attempt: worker_pb2.Attempt) -> None:
         """Say that an attempt is still being worked on."""
         self.say(worker_pb2.WorkRequest(beats=[worker_pb2.Beat(attempt=attempt)]))
@@ -286,9 +293,9 @@ class RawWorker:
         verdict = self.verdict()
         return worker_pb2.VerdictKind.Name(verdict.kind).removeprefix("VERDICT_KIND_"), verdict.code
 
-    def withdrawn(self) -> worker_pb2.Withdrawn:
+    def withdrawn(self, within_s: float = WITHIN_S) -> worker_pb2.Withdrawn:
         """The next attempt to be given up."""
-        return self._withdrawn.get(timeout=WITHIN_S)
+        return self._withdrawn.get(timeout=within_s)
 
     def ended(self) -> None:
         """Return when the daemon has ended the stream in order; raises its error if it did so otherwise."""
@@ -310,6 +317,7 @@ class RawWorker:
                     self._calls.put(call)
                 for verdict in response.verdicts:
                     self._verdicts.put(verdict)
+                self.is_draining |= response.drain
                 for withdrawn in response.withdrawn:
                     self._withdrawn.put(withdrawn)
         except grpc.RpcError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from hmsact.testing import Daemon
-from hmsact.v1 import checkpoint_pb2, operation_pb2, timeline_pb2, worker_pb2
+from hmsact.v1 import checkpoint_pb2, operation_pb2, timeline_pb2
 
 from tests.e2e.raw import SERVICE, VERBS, Caller, RawWorker, checkpoint, hello, refused, step
 
@@ -125,7 +125,7 @@ def test_a_stalled_step_is_skipped_for_a_reason_and_by_somebody_else(
 ) -> None:
     operation_id = developer.start(step(svc="Skip", retries=0))
     with Caller(daemon.address, "dev:svc/Skip") as caller, RawWorker(caller, hello("Skip")) as worker:
-        worker.say(failure(worker.call()))
+        worker.failed(worker.call().attempt)
         developer.happens(operation_id, "step_stalled")
     with refused("INVALID_ARGUMENT") as refusal:
         officer.steer("skip", operation_id, reason="")
@@ -135,10 +135,6 @@ def test_a_stalled_step_is_skipped_for_a_reason_and_by_somebody_else(
     assert developer.get(operation_id).state == operation_pb2.OPERATION_STATE_STALLED
     officer.steer("skip", operation_id)
     assert developer.get(operation_id).state == operation_pb2.OPERATION_STATE_COMPLETED
-
-
-def failure(call: worker_pb2.Call) -> worker_pb2.WorkRequest:
-    return worker_pb2.WorkRequest(reports=[worker_pb2.Report(attempt=call.attempt, failed=worker_pb2.Failed())])
 
 
 def test_a_flow_that_has_changed_since_is_not_steered(developer: Caller, officer: Caller) -> None:

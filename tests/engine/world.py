@@ -15,7 +15,6 @@ from typing import Any
 
 import anyio
 
-from hmsactd.clock import SettableClock
 from hmsactd.core.apply import replay
 from hmsactd.core.events import Event
 from hmsactd.core.inputs import Input, Start
@@ -53,6 +52,32 @@ ROUNDS_MAX = 100_000
 __all__ = ["EPOCH", "LIMITS", "SECOND", "SPACE", "World", "checkpoint", "flow_of", "kinds", "living", "step"]
 
 
+class StillClock:
+    """Time that stands still but for a test, without any timer of the machine's."""
+
+    def __init__(self) -> None:
+        self._now = EPOCH
+        self._sleepers: dict[asyncio.Future[None], int] = {}
+
+    def now(self) -> int:
+        return self._now
+
+    async def sleep_until(self, at: int) -> None:
+        if at <= self._now:
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers[woken] = at
+        try:
+            await woken
+        finally:
+            self._sleepers.pop(woken, None)
+
+    def advance(self, by_us: int) -> None:
+        self._now += by_us
+        for woken in [woken for woken, at in self._sleepers.items() if at <= self._now and not woken.done()]:
+            woken.set_result(None)
+
+
 class Everybody:
     """A directory in which there is always somebody, unless a test empties it; and nobody who watches."""
 
@@ -75,7 +100,7 @@ class World:
     def __init__(self, store: Store, tasks: asyncio.TaskGroup, *, limits: Limits = LIMITS, keys: Keys = KEYS) -> None:
         self.store = store
         self.tasks = tasks
-        self.clock = SettableClock(lambda: EPOCH)
+        self.clock = StillClock()
         self.everybody = Everybody()
         self._limits = limits
         self._keys = keys
@@ -137,6 +162,7 @@ class World:
 
     async def pass_time(self, seconds: float, tick: float = 1) -> None:
         """Let time pass a tick after the other, and let happen what does."""
+        await self.quiet()
         until = self.clock.now() + round(seconds * SECOND)
         while self.clock.now() < until:
             self.clock.advance(min(round(tick * SECOND), until - self.clock.now()))

@@ -93,9 +93,8 @@ def have_it_approved(event: Event, address: str, is_asked: bool) -> None:
     if address != "127.0.0.1:7400":
         command += ["--address", address]
     if is_asked:
-        say(
-            f"The flow waits for an officer. Be one, in another terminal (Ctrl-C ends this):\n\n  {shlex.join(command)}\n"
-        )
+        say("The flow waits for an officer. Be one, in another terminal (Ctrl-C ends this):")
+        say(f"  {shlex.join(command)}\n")
         return
     say(f"The flow waits for an officer. {OFFICER} is played for you:\n")
     print(f"$ {shlex.join([*command, '--yes'])}", flush=True)

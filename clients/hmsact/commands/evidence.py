@@ -12,7 +12,7 @@ import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.known import KeyChanged, KnownDaemons
-from hmsact.note import VerifierKey
+from hmsact.note import Note, TreeHead, VerifierKey
 from hmsact.render import visible
 from hmsact.verify import MissingEvidence, Tampered, Trust, Verification
 from hmsact.verify import verify as verify_export
@@ -27,18 +27,27 @@ MISSING = 3
 @click.command()
 @click.argument("operation", metavar="OP")
 @click.option("-o", "--output", metavar="FILE", required=True, help='Where to write it; "-" is standard output.')
+@click.option(
+    "--seal",
+    "seals",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A seal kept elsewhere, as from a receipt: prove that the log has only grown since.",
+)
 @global_options
 @click.pass_obj
-def export(invocation: Invocation, operation: str, output: str) -> None:
+def export(invocation: Invocation, operation: str, output: str, seals: tuple[Path, ...]) -> None:
     """Write an operation's timeline to a file, with its proofs.
 
     The key of the daemon is remembered, so that `verify` knows it; one that has changed is refused.
     """
+    sizes = [_size_in(path) for path in seals]
     known = KnownDaemons.of_user()
     with invocation.orchestrator() as act:
         key = VerifierKey.parse(act.info().verifier_key)
         _remember(known, key)
-        exported = act.export(operation)
+        exported = act.export(operation, earlier_sizes=sizes)
     if output == "-":
         sys.stdout.buffer.write(exported)
         return
@@ -46,6 +55,13 @@ def export(invocation: Invocation, operation: str, output: str) -> None:
     found = verify_export(exported, known=known)
     told = {"file": output, "operation_id": found.operation, "events": found.events, "key": str(key)}
     invocation.say(told, f"{output}: {found.operation}, {found.events} events, complete as of {found.complete_as_of}")
+
+
+def _size_in(path: Path) -> int:
+    try:
+        return TreeHead.parse(Note.parse(path.read_text("utf-8")).body).size
+    except ValueError as fault:
+        raise click.BadParameter(f"{path} is not a seal: {fault}") from fault
 
 
 def _remember(known: KnownDaemons, key: VerifierKey) -> None:

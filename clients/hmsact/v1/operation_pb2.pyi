@@ -277,6 +277,7 @@ class StepStatus(_message.Message):
     RETRY_TIME_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    IS_OUTPUT_LEFT_OUT_FIELD_NUMBER: _builtins.int
     state: Global___StepState.ValueType
     """Its state."""
     svc: _builtins.str
@@ -291,6 +292,8 @@ class StepStatus(_message.Message):
     """Code of the last failure."""
     output: _builtins.bytes
     """Its output, a JSON text; empty before it is done and when the reader may not see it."""
+    is_output_left_out: _builtins.bool
+    """True if there is an output that did not fit: ask for it by outputs_of."""
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due, while retrying."""
@@ -306,10 +309,11 @@ class StepStatus(_message.Message):
         retry_time: _timestamp_pb2.Timestamp | None = ...,
         code: _builtins.str = ...,
         output: _builtins.bytes = ...,
+        is_output_left_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "is_output_left_out", b"is_output_left_out", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -719,19 +723,25 @@ class GetOperationRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
+    OUTPUTS_OF_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; "default" when empty."""
     operation_id: _builtins.str
     """Its id, or any part of it that no other operation's id has."""
+    @_builtins.property
+    def outputs_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only the outputs of these steps; when empty those of every step, the latest first, as far as they fit."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         operation_id: _builtins.str = ...,
+        outputs_of: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "operation_id", b"operation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "operation_id", b"operation_id", "outputs_of", b"outputs_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

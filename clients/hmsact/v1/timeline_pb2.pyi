@@ -205,19 +205,27 @@ class ExportOperationRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
+    EARLIER_SIZES_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; "default" when empty."""
     operation_id: _builtins.str
     """The operation, or an unambiguous part of its id."""
+    @_builtins.property
+    def earlier_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Sizes of the log that seals held elsewhere name, as in receipts: the file then proves that the log has only
+        grown since. At most 16.
+        """
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         operation_id: _builtins.str = ...,
+        earlier_sizes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "operation_id", b"operation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier_sizes", b"earlier_sizes", "namespace", b"namespace", "operation_id", b"operation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

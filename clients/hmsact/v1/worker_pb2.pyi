@@ -34,7 +34,7 @@ class _VerdictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictKi
     VERDICT_KIND_STALE: _VerdictKind.ValueType  # 2
     """The attempt is over, or it was reported before: nothing has changed. Forget it."""
     VERDICT_KIND_REFUSED: _VerdictKind.ValueType  # 3
-    """It can't be accepted: see the reason. The attempt goes on."""
+    """It can't be accepted as it is: see the reason. Forget it. An output that is refused fails the step for good."""
     VERDICT_KIND_AGAIN: _VerdictKind.ValueType  # 4
     """It could not be recorded now. Send it again."""
 
@@ -48,7 +48,7 @@ VERDICT_KIND_RECORDED: VerdictKind.ValueType  # 1
 VERDICT_KIND_STALE: VerdictKind.ValueType  # 2
 """The attempt is over, or it was reported before: nothing has changed. Forget it."""
 VERDICT_KIND_REFUSED: VerdictKind.ValueType  # 3
-"""It can't be accepted: see the reason. The attempt goes on."""
+"""It can't be accepted as it is: see the reason. Forget it. An output that is refused fails the step for good."""
 VERDICT_KIND_AGAIN: VerdictKind.ValueType  # 4
 """It could not be recorded now. Send it again."""
 Global___VerdictKind: _TypeAlias = VerdictKind  # noqa: Y015
@@ -401,7 +401,7 @@ class Call(_message.Message):
     @_builtins.property
     def outputs(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
         """The outputs of earlier steps by name, JSON texts; null for a skipped one. Those left out for their size
-        can be had from GetOperation.
+        can be had from GetOperation (outputs_of).
         """
 
     @_builtins.property
