@@ -146,6 +146,7 @@ def _engine(
         grace_us=settings.workers.grace.us,
         unattended_us=settings.defaults.unattended.us,
         sessions_max=settings.workers.sessions_max,
+        open_operations_max=settings.bounds.open_operations_per_namespace_max,
     )
     return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
 

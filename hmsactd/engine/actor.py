@@ -151,6 +151,11 @@ class Actor:
         assert self.operation is not None and self._timeline.summary is not None
         self._given = given_in(self._timeline.summary)
         self._name_items(self.operation)
+        self._effects = outstanding(self.operation)
+        for effect in self._effects:
+            if isinstance(effect, AwaitReport) and not self._is_in_hand(effect):
+                # After a restart, or a failed append, nobody may ever have got the call.
+                self._around.call_is_lost(self.namespace, self.operation_id, effect)
 
     async def _live(self) -> None:
         while True:
@@ -284,9 +289,6 @@ class Actor:
                     if self._queued != line:
                         self._queued = line
                         dispatch.queue(line, self.operation_id, effect.queued_at)
-                case AwaitReport():
-                    if effect not in self._effects and taken is None and not self._is_in_hand(effect):
-                        self._around.call_is_lost(self.namespace, self.operation_id, effect)
                 case WakeAt(at=at):
                     self._around.wake_at(at)
                 case _:
@@ -315,7 +317,7 @@ class Actor:
             self._miss(taken)
 
     def _is_in_hand(self, effect: AwaitReport) -> bool:
-        """True if the session whose report is awaited has the call. After a failed append it may never have got it."""
+        """True if the session whose report is awaited has the call."""
         session = self._around.dispatch.sessions.get(effect.session)
         return session is not None and session.has(AttemptKey(self.operation_id, effect.instance, effect.attempt))
 

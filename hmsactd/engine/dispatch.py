@@ -151,11 +151,14 @@ class Dispatch:
             arrived = dict(queue)
             queue.clear()
             for row in rows:
-                queue[row.operation] = row.since
+                if (line.namespace, row.operation) not in self._promised:
+                    queue[row.operation] = row.since
             queue.update(arrived)
             if len(rows) >= QUEUE_MAX:
                 self._overflowed.add(line)
-            self._match(line)
+            # All that was read may have been promised a moment ago; reading it again at once would bring the same.
+            if queue:
+                self._match(line)
 
     def _queue(self, line: Line) -> dict[str, int]:
         """The queue in memory. At first sight there may be rows in the store, from before a restart."""

@@ -6,6 +6,7 @@ The only entrance to operations. One actor's fault ends that actor and nobody el
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,7 @@ from hmsactd.core.events import Event
 from hmsactd.core.inputs import NobodyEntitled, Start, TimerDue
 from hmsactd.core.operation import CheckpointItem, Operation
 from hmsactd.core.principal import DAEMON
+from hmsactd.core.transitions import FINAL
 from hmsactd.engine.actor import Actor
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
@@ -30,7 +32,7 @@ from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
 from hmsactd.engine.workers import Workers
-from hmsactd.errors import HmsactdError, Unavailable
+from hmsactd.errors import HmsactdError, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.store import Due, Store, Summary
 from hmsactd.timeline.timeline import Timelines
@@ -72,6 +74,7 @@ class Limits:
     grace_us: int
     unattended_us: int
     sessions_max: int
+    open_operations_max: int
 
 
 class Engine:
@@ -106,7 +109,8 @@ class Engine:
         self._refill_wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._in_doubt: set[tuple[str, str]] = set()
-        self._namespaces: set[str] = set()
+        self._open: Counter[str] = Counter()
+        """Operations that are not final, by namespace. A namespace once seen stays."""
         self._attended: dict[str, tuple[int, str]] = {}
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -131,7 +135,9 @@ class Engine:
     async def _serve(self, tasks: TaskGroup) -> None:
         await self.dispatch.recover()
         await self.workers.recover()
-        self._namespaces.update(tally.namespace for tally in await self.store.tallies())
+        for tally in await self.store.tallies():
+            if tally.state not in FINAL:
+                self._open[tally.namespace] += tally.count
         tasks.start_soon(self.timers.run, name="timers")
         tasks.start_soon(self.workers.run, name="workers")
         tasks.start_soon(self._sweep, name="sweep")
@@ -176,10 +182,20 @@ class Engine:
         self, namespace: str, told: Start, given: Given, request: RequestKey | None = None
     ) -> asyncio.Future[Answer]:
         """Start an operation under a new id."""
+        if self._open[namespace] >= self._limits.open_operations_max:
+            most = self._limits.open_operations_max
+            return _failed(ResourceExhausted("OPEN_OPERATIONS_MAX", f"{most} operations are open, the most allowed"))
+        # Counted before it is recorded, so that many at once do not pass the bound together.
+        self._open[namespace] += 1
         operation_id = f"op_{ULID()!s}".lower()
-        self._namespaces.add(namespace)
         actor = Actor(self, namespace, operation_id, self.timelines.new(namespace, operation_id), given)
-        return self._post(actor, told, request)
+        started = self._post(actor, told, request)
+        started.add_done_callback(lambda done: self._count_failure(namespace, done))
+        return started
+
+    def _count_failure(self, namespace: str, done: asyncio.Future[Answer]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._open[namespace] -= 1
 
     def tell(
         self, namespace: str, operation_id: str, told: Told, request: RequestKey | None = None
@@ -216,6 +232,9 @@ class Engine:
         """Let an actor live, and see to it that its fault stays its own."""
         try:
             await actor.run()
+            if actor.operation is not None and actor.operation.is_final and not actor.is_in_doubt:
+                # Whether it has just recorded its end, or found it on the record after a failure.
+                self.endings.come(*key, actor.operation)
         except Exception:
             log.exception("actor failed", namespace=key[0], operation=key[1])
         finally:
@@ -243,9 +262,9 @@ class Engine:
         self, namespace: str, operation_id: str, before: Operation | None, after: Operation, events: Sequence[Event]
     ) -> None:
         """Events have been recorded."""
+        if after.is_final and not (before is not None and before.is_final):
+            self._open[namespace] -= 1
         self._observer.operation_changed(namespace, before, after, events)
-        if after.is_final:
-            self.endings.come(namespace, operation_id, after)
 
     def wake_at(self, at: int) -> None:
         """An operation wants to be woken."""
@@ -317,7 +336,7 @@ class Engine:
     async def _look_for_unattended(self) -> None:
         """Look at every checkpoint once, when it has been pending for the limit; the position moves on with time."""
         until = self.clock.now() - self._limits.unattended_us
-        for namespace in list(self._namespaces):
+        for namespace in list(self._open):
             while True:
                 page = await self.store.pending(namespace, after=self._attended.get(namespace), limit=500)
                 ripe = [summary for summary in page if (summary.awaits_since or 0) <= until]
@@ -345,3 +364,10 @@ def _nobody_entitled(operation: Operation) -> NobodyEntitled | None:
 def _look_at(future: asyncio.Future[Answer]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def _failed(error: HmsactdError) -> asyncio.Future[Answer]:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(_look_at)
+    future.set_exception(error)
+    return future

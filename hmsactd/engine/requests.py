@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from hmsactd.engine.letter import Answer, RequestKey
-from hmsactd.errors import AlreadyExists, Unavailable
+from hmsactd.errors import AlreadyExists, ResourceExhausted, Unavailable
 from hmsactd.store.store import RequestRow, Store
 from hmsactd.timeline.timeline import Receipt, Timelines
 
@@ -65,7 +65,7 @@ class Requests:
                 return done
             told = run()
             return await self._done(namespace, await asyncio.shield(told))
-        except Unavailable:
+        except (Unavailable, ResourceExhausted):
             # It may have been recorded all the same, now or by an earlier twin.
             row = await self._store.request(*slot)
             if row is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -31,8 +31,11 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 WHOLE_ID = re.compile(r"op_[0-9a-z]{26}")
 ID_PART = re.compile(r"[a-z0-9_]{1,64}")
 PAGE_DEFAULT = 50
+PAGE_MAX_BYTES = 2 * 1024 * 1024
+"""Entries that travel in one page: a thousand usual operations, or two hundred with all the labels they can have."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 class Choices(Protocol):
@@ -197,20 +200,33 @@ def namespace_of(desk: Desk, request: Any) -> str:
     return checked.namespace
 
 
+def fitting(entries: Iterable[M]) -> list[M]:
+    """As many entries as a page has room for; at least one, if there are any. The rest is for the next page."""
+    page: list[M] = []
+    room = PAGE_MAX_BYTES
+    for entry in entries:
+        room -= entry.ByteSize()
+        if page and room < 0:
+            break
+        page.append(entry)
+    return page
+
+
 def revision_of(request: Any) -> int | None:
     """The revision of the flow that the caller has seen, if they say so."""
     return request.expected_revision or None
 
 
 def request_key(request: Any, rpc: str, namespace: str) -> RequestKey | None:
-    """The request, if it has an id: its digest is over everything but the id."""
+    """The request, if it has an id: its digest is over everything but the id, with the namespace always said."""
     if not request.request_id:
         return None
-    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request))
+    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request, namespace))
 
 
-def _digest(request: Message) -> str:
+def _digest(request: Any, namespace: str) -> str:
     content = type(request)()
     content.CopyFrom(request)
     content.ClearField("request_id")
+    content.namespace = namespace
     return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()

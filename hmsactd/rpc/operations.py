@@ -14,7 +14,7 @@ from hmsactd.engine.summary import given_in, summarise
 from hmsactd.errors import NotFound, Unavailable
 from hmsactd.rpc import convert, cursor, where
 from hmsactd.rpc.caller import caller
-from hmsactd.rpc.desk import Desk, check, namespace_of, revision_of
+from hmsactd.rpc.desk import Desk, check, fitting, namespace_of, revision_of
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.start import Starter
 from hmsactd.rpc.times import span_ms
@@ -67,9 +67,10 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
             oldest_first=request.order_by == "start_time",
             limit=size + 1,
         )
-        page = rows[:size]
-        token = cursor.encode(query, [page[-1].started_at, page[-1].operation]) if len(rows) > size else ""
-        return pb.ListOperationsResponse(operations=map(convert.summary, page), next_page_token=token)
+        page = fitting(map(convert.summary, rows[:size]))
+        last = rows[len(page) - 1] if len(rows) > len(page) else None
+        token = cursor.encode(query, [last.started_at, last.operation]) if last is not None else ""
+        return pb.ListOperationsResponse(operations=page, next_page_token=token)
 
     async def CountOperations(self, request: pb.CountOperationsRequest, context: Context) -> pb.CountOperationsResponse:
         checked = check(self._desk, request)

@@ -27,6 +27,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 SVC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
+ID_MAX = 64
+
 CALLS_SENT_MAX_BYTES = 2 * 1024 * 1024
 """Calls that travel in one message: half of what a message may have."""
 
@@ -170,7 +172,11 @@ class _Connection:
     def hear(self, request: pb.WorkRequest) -> None:
         if self.session.connection != self._number:
             return
-        for report in request.reports:
+        for index, report in enumerate(request.reports):
+            if len(report.attempt.operation_id) > ID_MAX:
+                # A verdict repeats the id, so that this one might have no room in a message.
+                place = f"reports[{index}].attempt.operation_id"
+                raise InvalidArgument([Violation(place, "is no operation id", "BAD_OPERATION_ID")])
             self._report(report)
         for beat in request.beats:
             self._workers.beat(self.session, _key(beat.attempt))

@@ -77,7 +77,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_running = self._is_stopping = False
-        self._doubtful: list[Submission] = []
+        self._doubtful: set[tuple[str, str]] = set()
 
     @property
     def size(self) -> int:
@@ -140,7 +140,7 @@ class Committer:
         try:
             written, batch, edge = await self._write(taken)
         except Unavailable as error:
-            self._doubtful += taken
+            self._doubtful.update((submission.namespace, submission.operation) for submission in taken)
             for submission in taken:
                 submission.refuse(Unavailable(str(error)))
             return
@@ -180,7 +180,7 @@ class Committer:
         """After a failed write nobody knows what was kept: the store says how far the log goes now."""
         log = await self._store.reopen()
         self._edge = await rebuilt_edge(log.size, kept_hashes(self._store))
-        self._followers.tell((submission.namespace, submission.operation) for submission in self._doubtful)
+        self._followers.tell(self._doubtful)
         self._doubtful.clear()
 
 

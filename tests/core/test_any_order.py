@@ -31,7 +31,7 @@ def test_core_and_model_agree_on_every_life(turns: int, data: st.DataObject) -> 
 def test_core_and_model_agree_on_long_lives_in_which_everything_happens() -> None:
     kinds: Counter[str] = Counter()
     codes: Counter[str] = Counter()
-    for seed in range(1000):
+    for seed in range(600):
         try:
             pair = live(Random(seed).choice, turns=60)
         except AssertionError as fault:
@@ -39,5 +39,5 @@ def test_core_and_model_agree_on_long_lives_in_which_everything_happens() -> Non
             raise
         kinds.update(event.kind for event in pair.events)
         codes.update(pair.rejections)
-    assert {kind for kind, times in kinds.items() if times >= 20} == {kind.kind for kind in get_args(e.Event)}
+    assert {kind for kind, times in kinds.items() if times >= 10} == {kind.kind for kind in get_args(e.Event)}
     assert codes.keys() == REJECTED.keys()

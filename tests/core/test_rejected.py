@@ -9,7 +9,19 @@ import pytest
 import hmsactd.core
 from hmsactd.core.inputs import Cancel, Decide, StepErred
 from hmsactd.core.rejected import Ground
-from tests.core.dialogue import CITIZEN, JDAVIS, MGARCIA, OPERATOR, Dialogue, begun, checkpoint, rejected, service, step
+from tests.core.dialogue import (
+    CITIZEN,
+    EPOCH,
+    JDAVIS,
+    MGARCIA,
+    OPERATOR,
+    Dialogue,
+    begun,
+    checkpoint,
+    rejected,
+    service,
+    step,
+)
 
 Telling = Callable[[Dialogue], object]
 
@@ -154,6 +166,25 @@ def test_what_is_rejected_is_rejected_with_a_ground_and_in_words_and_changes_not
     assert words in caught.value.sentence
     assert talk.operation == before
     assert len(talk.events) == known
+
+
+FACTS = {
+    "OPERATION_FINAL": {"state": "cancelled"},
+    "REVISION_CHANGED": {"revision": "1"},
+    "STEP_NOT_STALLED": {"state": "queued"},
+    "CHECKPOINT_NOT_PENDING": {"state": "ahead"},
+    "ALREADY_DECIDED": {"state": "rejected", "decided_by": "dev:jdavis", "decided_at_us": str(EPOCH)},
+    "CLAIMED_BY_ANOTHER": {"claimed_by": "dev:mgarcia"},
+}
+
+
+@pytest.mark.parametrize("code", [code for code in REJECTED if code != "STALE_DIGEST"])
+def test_what_a_machine_needs_to_know_is_told_as_facts(code: str) -> None:
+    _, begin, tell, _ = REJECTED[code]
+    talk = begin()
+    with rejected(code) as caught:
+        tell(talk)
+    assert caught.value.facts == FACTS.get(code, {})
 
 
 def test_every_code_of_the_core_is_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Killed again and again under load, the daemon loses nothing that it has acknowledged, and everything comes to an end."""
+"""Killed again and again under load, the daemon loses nothing that it acknowledged, and everything comes to an end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.crash import record
 HERE = Path(__file__).parent
 KILLS = 20
 ACKNOWLEDGED_PER_SECOND_MIN = 30
-"""Below this between readiness and kill the run is void: what is not busy is not under fire. Figures are ten times it."""
+"""Below this between readiness and kill the run is void: what is not busy is not under fire. Usual is five times it."""
 EXPORTS = 60
 STEPS = {"Irs": ("ask", "check"), "Treasury": ("pay",)}
 PATIENCE_S = 40.0

@@ -28,8 +28,13 @@ FREE = "127.0.0.1:0"
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path / "data", test_clock=False) as daemon:
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def daemon(data: Path) -> Iterator[Daemon]:
+    with Daemon(data, test_clock=False) as daemon:
         yield daemon
 
 
@@ -52,8 +57,8 @@ def refused(data: Path, *, grpc: str = FREE, http: str = FREE) -> str:
     return said
 
 
-def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon) -> None:
-    assert f"another hmsactd (process {daemon.pid}) is using" in refused(daemon.data)
+def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon, data: Path) -> None:
+    assert f"another hmsactd (process {daemon.pid}) is using" in refused(data)
     with daemon.orchestrator() as act:
         assert act.start(name="flow", steps=[Step("ask", svc="Irs")]).state == "running"
 
@@ -68,8 +73,8 @@ def test_a_second_daemon_on_the_same_port_is_refused(daemon: Daemon, door: str, 
 
 @pytest.mark.parametrize("file", [SIGNING_FILE, PAYLOAD_FILE])
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path, file: str) -> None:
-    with Daemon(tmp_path, test_clock=False) as daemon:
-        assert (daemon.data / file).stat().st_mode & 0o777 == 0o600
+    with Daemon(tmp_path, test_clock=False):
+        assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
     (tmp_path / file).chmod(0o640)
     said = refused(tmp_path)
     assert f"{file} can be read by others (mode 0640)" in said

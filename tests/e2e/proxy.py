@@ -29,7 +29,8 @@ class Proxy:
     def __exit__(self, *raised: object) -> None:
         self._wake.send(b"x")
         self._thread.join()
-        for opened in (*self._peers, self._listener, self._wake, self._woken, self._selector):
+        self._selector.close()
+        for opened in (*self._peers, self._listener, self._wake, self._woken):
             opened.close()
 
     def freeze(self) -> None:

@@ -192,9 +192,15 @@ class Caller:
         return int(self.call(self.operations.CountOperations, request).count)
 
     def events(self, operation_id: str, **fields: Any) -> list[event_pb2.Event]:
-        """Everything on its timeline by now."""
+        """Everything on its timeline by now, page by page: a page holds less than was asked for if it grows large."""
+        found: list[event_pb2.Event] = []
         request = timeline_pb2.ListEventsRequest(operation_id=operation_id, page_size=1000, **fields)
-        return list(self.call(self.timelines.ListEvents, request).events)
+        while True:
+            page = self.call(self.timelines.ListEvents, request)
+            found += page.events
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
 
     def kinds(self, operation_id: str, **fields: Any) -> list[str]:
         """The kinds of everything on its timeline by now."""

@@ -410,6 +410,18 @@ def test_spans_out_of_range_are_refused(developer: Caller) -> None:
         assert refusal.violations == [("by", "OUT_OF_RANGE")]
 
 
+def test_an_export_is_joined_only_to_sizes_that_the_log_has_had(developer: Caller) -> None:
+    operation_id = developer.start(checkpoint())
+    for sizes, fields in (
+        ([1, 0, 2**40, -1], [f"earlier_sizes[{index}]" for index in (1, 2, 3)]),
+        ([1] * 17, ["earlier_sizes"]),
+    ):
+        request = timeline_pb2.ExportOperationRequest(operation_id=operation_id, earlier_sizes=sizes)
+        with refused("INVALID_ARGUMENT") as refusal:
+            list(developer.stream(developer.timelines.ExportOperation, request))
+        assert [field for field, _ in refusal.violations] == fields
+
+
 def test_an_unknown_value_of_an_enum_is_refused_and_not_taken_for_another(developer: Caller, namespace: str) -> None:
     policy: Any = 99
     assert faults_of(developer, namespace, key="k", key_policy=policy) == [("key_policy", "UNKNOWN_VALUE")]

@@ -95,8 +95,8 @@ def test_health_is_told_without_a_token(daemon: Daemon) -> None:
 @contextmanager
 def in_production(data: Path) -> Iterator[tuple[str, Daemon]]:
     """A daemon without --dev; its address, and enough of a Daemon to ask its HTTP side."""
-    command = [BIN / "hmsactd", "serve", "--ready-json", "--log-level", "error"]
-    command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", data]
+    command = [str(BIN / "hmsactd"), "serve", "--ready-json", "--log-level", "error"]
+    command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -126,6 +126,7 @@ def test_without_dev_nothing_is_described_and_nobody_is_let_in_but_health_is_tol
                 with RawWorker(caller, hello()) as worker, refused("UNAUTHENTICATED"):
                     worker.ended()
         with Caller(address) as caller:
-            health = health_pb2_grpc.HealthStub(caller.channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            stub: Any = health_pb2_grpc.HealthStub(caller.channel)
+            health = stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
             assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert fetch(daemon, "/readyz")[0] == 200

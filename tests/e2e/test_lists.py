@@ -90,6 +90,15 @@ def test_a_page_is_as_long_as_asked_for_and_never_longer_than_the_bound(develope
         assert (len(page.operations), page.next_page_token == "") == (length, is_last)
 
 
+def test_pages_stay_within_a_message_whatever_labels_operations_have(developer: Caller) -> None:
+    namespace = "labelled"
+    labels = {f"{number:02}".rjust(63, "l"): "v" * 255 for number in range(32)}
+    started = [developer.start(checkpoint(), namespace=namespace, labels=labels) for _ in range(420)]
+    first = page_of(developer, namespace=namespace, page_size=1000)
+    assert 0 < len(first.operations) < len(started)
+    assert ids_of(developer, namespace=namespace, page_size=1000) == started[::-1]
+
+
 @pytest.fixture(scope="module")
 def sorted_out(daemon: Daemon) -> Iterator[dict[str, str]]:
     """One operation in each state, and more that differ in one thing only."""

@@ -162,7 +162,7 @@ def test_every_report_gets_the_verdict_it_deserves(agency: Agency, other_agency:
                 setattr(wrong, name, value)
             worker.done(wrong, b'"wrong"')
             assert worker.judged() == ("STALE", "NOT_HELD")
-        for unknown in ("", "op", "OP", "x" * 10_000, "ü", "op_" + "z" * 26, "a\nb"):
+        for unknown in ("", "op", "OP", "x" * 64, "ü", "op_" + "z" * 26, "a\nb"):
             worker.done(worker_pb2.Attempt(operation_id=unknown, instance=1, attempt=1))
             assert worker.judged() == ("REFUSED", "OPERATION_UNKNOWN")
         worker.say(worker_pb2.WorkRequest(reports=[worker_pb2.Report(attempt=attempt)]))
@@ -174,6 +174,27 @@ def test_every_report_gets_the_verdict_it_deserves(agency: Agency, other_agency:
         assert worker.judged() == ("STALE", "NOT_HELD")
     assert developer.get(operation_id).output == b'"mine"'
     assert developer.kinds(operation_id) == ["operation_started", "step_started", "step_done", "operation_completed"]
+
+
+def test_a_report_on_what_can_be_no_operation_ends_the_stream_and_takes_no_call_away(
+    agency: Agency, developer: Caller
+) -> None:
+    operation_id = agency.start()
+    with agency.worker() as worker:
+        session, attempt = worker.welcome().session, worker.call().attempt
+        endless = worker_pb2.Attempt(operation_id="x" * 3_000_000, instance=1, attempt=1)
+        worker.say(worker_pb2.WorkRequest(reports=[worker_pb2.Report(attempt=attempt), done(endless)]))
+        with refused("INVALID_ARGUMENT") as refusal:
+            worker.ended()
+    assert refusal.violations == [("reports[1].attempt.operation_id", "BAD_OPERATION_ID")]
+    with agency.worker(session=session, in_hand=[attempt]) as worker:
+        worker.done(attempt)
+        verdicts = [worker.judged()]
+        if verdicts == [("REFUSED", "NO_OUTCOME")]:
+            # That of the first report was still to be sent.
+            verdicts.append(worker.judged())
+        assert verdicts[-1] == ("RECORDED", "")
+    assert state_of(developer, operation_id) == "COMPLETED"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,11 @@ def test_an_id_belongs_to_namespace_principal_and_rpc(developer: Caller, officer
     assert not developer.steer("pause", operation_id, request_id="mine").repeated_request
 
 
+def test_the_usual_namespace_is_the_same_whether_it_is_said_or_not(developer: Caller) -> None:
+    first = developer.start(checkpoint(), request_id="usual")
+    assert developer.start(checkpoint(), request_id="usual", namespace="default") == first
+
+
 def test_a_refusal_is_not_remembered(developer: Caller, officer: Caller) -> None:
     operation_id = developer.start(step(svc="Late"), checkpoint())
     with refused("FAILED_PRECONDITION", "CHECKPOINT_NOT_PENDING"):

@@ -28,6 +28,12 @@ def does(call: Call) -> bytes:
     return b'{"done":"%s"}' % call.step.encode()
 
 
+def in_turn(*outcomes: bytes | Failed) -> Work:
+    """A function that returns one after the other."""
+    left = iter(outcomes)
+    return lambda _: next(left)
+
+
 class Hands:
     """One worker. Its session, what it has in hand, and every verdict it was given."""
 
@@ -59,7 +65,7 @@ class Hands:
             self._let_go(key)
         for key in list(self.unacknowledged):
             self._send(key)
-        self.world.do(self._listen(self.session, self.connection))
+        _ = self.world.do(self._listen(self.session, self.connection))
         return self
 
     def _let_go(self, key: AttemptKey) -> None:
@@ -102,7 +108,7 @@ class Hands:
             self.unacknowledged.pop(verdict.key, None)
             self.in_hand.pop(verdict.key, None)
         elif verdict.key in self.unacknowledged:
-            self.world.do(self._send_later(verdict.key, self.connection))
+            _ = self.world.do(self._send_later(verdict.key, self.connection))
 
     async def _send_later(self, key: AttemptKey, connection: int) -> None:
         await self.world.clock.sleep_until(self.world.clock.now() + 500_000)

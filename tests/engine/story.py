@@ -6,14 +6,12 @@ workers keep what is not known to be recorded; a daemon that died is started aga
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Decide, Input, Pause, Resume, Start
 from hmsactd.engine.engine import Limits
-from hmsactd.engine.letter import RequestKey
 from hmsactd.engine.requests import Done
 from hmsactd.engine.session import Call
 from hmsactd.engine.summary import NOTHING_GIVEN
@@ -86,17 +84,18 @@ async def lived(store: TroubledStore, limits: Limits = LIMITS) -> Told:
 async def _people(world: World, told: Told) -> None:
     start = Start(CITIZEN, FLOW, commit(b'{"name":"Jane Roe"}'))
     told.answers.append(
-        await world.insist(lambda key: world.engine.start(SPACE, start, NOTHING_GIVEN, key), world.request(), is_start=True)
+        await world.insist(
+            lambda key: world.engine.start(SPACE, start, NOTHING_GIVEN, key), world.request(), is_start=True
+        )
     )
     operation_id = told.answers[0].operation_id
     while (row := await world.store.summary(SPACE, operation_id)) is None or row.awaits != "decision":
         await world.clock.sleep_until(world.clock.now() + 200_000)
 
     async def insist(what: Input) -> None:
-        def run(key: RequestKey) -> asyncio.Future[object]:
-            return world.engine.tell(SPACE, operation_id, what, key)  # type: ignore[return-value]
-
-        told.answers.append(await world.insist(run, world.request()))  # type: ignore[arg-type]
+        told.answers.append(
+            await world.insist(lambda key: world.engine.tell(SPACE, operation_id, what, key), world.request())
+        )
 
     await insist(Pause(OPERATOR))
     await insist(Resume(OPERATOR))

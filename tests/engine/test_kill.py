@@ -1,4 +1,4 @@
-"""Whatever goes wrong at whatever moment, an operation comes to the same end, and what was answered is on the record."""
+"""Whatever goes wrong at whatever moment, an operation comes to the same end, and what was answered is recorded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_trouble_again_and_again_changes_nothing(seed: int) -> None:
 
 
 class Reaper:
-    """Cancels actors at the one await of all that is named: as it begins to wait, or when what it waited for is there."""
+    """Cancels the actor that comes to the named await: as it begins to wait, or when what it waited for is there."""
 
     def __init__(self, at: int, *, is_late: bool) -> None:
         self._at = at

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hmsactd.core import events as e
-from hmsactd.core.inputs import Cancel, Decide, Pause, Resume, RetryStep, Start
+from hmsactd.core.decide import Outcome, decide
+from hmsactd.core.inputs import Cancel, Decide, Input, Pause, Resume, RetryStep, Start, StepTaken
 from hmsactd.core.operation import Operation
 from hmsactd.core.rejected import Rejected
-from hmsactd.engine import actor as actors
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.timeline.payloads import commit
 from tests.core.dialogue import CITIZEN, JDAVIS, OPERATOR
-from tests.engine.hands import Failed, Hands
-from tests.engine.trouble import TroubledStore
+from tests.engine.hands import Failed, Hands, in_turn
+from tests.engine.trouble import Trouble, TroubledStore
 from tests.engine.world import LIMITS, SECOND, SPACE, World, checkpoint, flow_of, kinds, living, step, until
 
 
@@ -112,8 +113,7 @@ async def test_an_operation_that_does_not_exist_is_not_found(world: World) -> No
 
 
 async def test_a_busy_service_is_asked_again_when_its_time_has_come(world: World) -> None:
-    outcomes = iter([Failed("BUSY"), b'"better"'])
-    irs = Hands(world, "Irs", "ask", work=lambda _: next(outcomes)).connect()
+    irs = Hands(world, "Irs", "ask", work=in_turn(Failed("BUSY"), b'"better"')).connect()
     operation_id = await world.started(flow_of(step("ask", "Irs")))
     await world.pass_time(1)
     assert [call.key.attempt for call in irs.calls] == [1]
@@ -123,8 +123,7 @@ async def test_a_busy_service_is_asked_again_when_its_time_has_come(world: World
 
 
 async def test_a_stalled_step_goes_on_when_an_operator_retries_it(world: World) -> None:
-    outcomes = iter([Failed("GONE"), b"1"])
-    Hands(world, "Irs", "ask", work=lambda _: next(outcomes)).connect()
+    Hands(world, "Irs", "ask", work=in_turn(Failed("GONE"), b"1")).connect()
     operation_id = await world.started(flow_of(step("ask", "Irs", retries=0)))
     await world.pass_time(10)
     assert (await world.stands(operation_id), world.engine.live) == ("stalled", 0)
@@ -134,7 +133,7 @@ async def test_a_stalled_step_goes_on_when_an_operator_retries_it(world: World) 
 
 
 async def test_it_lives_the_same_on_a_disk(tmp_path: Path) -> None:
-    async with living(SqliteStore(tmp_path / DATABASE_FILE)) as world:  # type: ignore[arg-type]
+    async with living(SqliteStore(tmp_path / DATABASE_FILE)) as world:
         irs = Hands(world, "Irs", "ask").connect()
         Hands(world, "Treasury", "pay").connect()
         answers = [await future for future in [world.start(THREE) for _ in range(50)]]
@@ -175,7 +174,10 @@ async def test_sleepers_are_brought_back_by_whatever_concerns_them(world: World)
     await world.quiet()
     assert [await world.stands(each) for each in (decision, report, worker)] == ["completed"] * 3
     await world.pass_time(60)
-    assert [kind for kind in kinds(await world.events(due)) if kind.startswith("sla")] == ["sla_at_risk 1", "sla_breach 1"]
+    assert [kind for kind in kinds(await world.events(due)) if kind.startswith("sla")] == [
+        "sla_at_risk 1",
+        "sla_breach 1",
+    ]
     # It was let go again: a clock brings it back for a moment.
     await world.pass_time(10)
     assert world.engine.live == 0
@@ -212,45 +214,52 @@ async def test_a_mailbox_has_a_bound_and_says_so() -> None:
         assert await world.stands(operation_id) == "paused"
 
 
-async def test_the_fault_of_one_operation_is_answered_and_stays_its_own(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Hands(world, "Irs", "ask").connect()
-    faulty, sound = await world.started(THREE), await world.started(THREE)
-    decide = actors.decide
-    ends = (await world.state(faulty)).started_at
+@contextmanager
+def a_bug(is_hit: Callable[[Operation | None, Input], bool]) -> Iterator[None]:
+    """While it lasts, deciding fails for whatever hits the bug."""
 
-    def stumbling(operation: Operation | None, told: object, now: int) -> object:
-        if operation is not None and operation.started_at == ends and isinstance(told, Pause):
+    def stumble(operation: Operation | None, told: Input, now: int) -> Outcome:
+        if is_hit(operation, told):
             raise ZeroDivisionError("a bug")
-        return decide(operation, told, now)  # type: ignore[arg-type]
+        return decide(operation, told, now)
 
-    world.clock.advance(1)
-    other = await world.started(THREE)
-    monkeypatch.setattr(actors, "decide", stumbling)
-    with pytest.raises(ZeroDivisionError):
-        await world.tell(faulty, Pause(OPERATOR))
-    assert kinds((await world.tell(other, Pause(OPERATOR))).events) == ["operation_paused"]
-    # It comes back as it was before.
-    assert kinds((await world.tell(faulty, Cancel(OPERATOR))).events) == ["operation_cancelled"]
-    assert await world.stands(sound) == "waiting"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmsactd.engine.actor.decide", stumble)
+        yield
 
 
-async def test_the_clocks_of_others_go_on_past_a_faulty_operation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fault_of_one_operation_is_answered_and_stays_its_own(world: World) -> None:
+    Hands(world, "Irs", "ask").connect()
+    faulty, other = await world.started(flow_of(checkpoint("review"), sla="1h")), await world.started(THREE)
+    with a_bug(
+        lambda operation, told: isinstance(told, Pause) and operation is not None and operation.clock is not None
+    ):
+        told = [world.engine.tell(SPACE, faulty, what) for what in (Pause(OPERATOR), Cancel(OPERATOR))]
+        for each in told:
+            with pytest.raises(ZeroDivisionError):
+                await each
+        assert kinds((await world.tell(other, Pause(OPERATOR))).events) == ["operation_paused"]
+        # It comes back as it was before.
+        assert kinds((await world.tell(faulty, Cancel(OPERATOR))).events) == ["operation_cancelled"]
+
+
+async def test_a_fault_while_an_attempt_is_taken_costs_the_worker_no_place(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", max_in_flight=1).connect()
+    with a_bug(lambda _, told: isinstance(told, StepTaken)), pytest.raises(ZeroDivisionError):
+        await world.start(THREE)
+    assert irs.session.free == 1
+    await world.started(THREE)
+    await world.quiet()
+    assert len(irs.calls) == 1
+
+
+async def test_the_clocks_of_others_go_on_past_a_faulty_operation(world: World) -> None:
     faulty = await world.started(flow_of(step("ask", "Irs", sla="1m"), sla="1h"))
     others = [await world.started(flow_of(step("ask", "Irs", sla="1m"))) for _ in range(3)]
-    decide = actors.decide
-
-    def stumbling(operation: Operation | None, told: object, now: int) -> object:
-        if operation is not None and operation.clock is not None:
-            raise ZeroDivisionError("a bug")
-        return decide(operation, told, now)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(actors, "decide", stumbling)
-    await world.pass_time(61)
+    with a_bug(lambda operation, _: operation is not None and operation.clock is not None):
+        await world.pass_time(61)
     for other in others:
         assert kinds(await world.events(other))[1:] == ["sla_at_risk 1", "sla_breach 1"]
-    monkeypatch.undo()
     await world.pass_time(6)
     assert kinds(await world.events(faulty))[1:] == ["sla_at_risk 1", "sla_breach 1"]
 
@@ -278,6 +287,36 @@ async def test_all_goes_on_by_itself_after_the_store_was_away(world: World, stor
     assert not any(session.reserved or session.held for session in world.engine.dispatch.sessions.values())
 
 
+async def test_an_outage_costs_no_memory_however_often_it_is_tried(world: World, store: TroubledStore) -> None:
+    ids = [await world.started(THREE) for _ in range(5)]
+    store.is_away = True
+    for _ in range(50):
+        for each in ids:
+            with pytest.raises(Unavailable):
+                await world.tell(each, Pause(OPERATOR))
+    await world.pass_time(120)
+    assert len(world.timelines._committer._doubtful) <= len(ids)
+    assert len(world.engine._in_doubt) <= len(ids)
+    assert world.engine.live == 0
+    store.is_away = False
+    await world.pass_time(2)
+    assert kinds((await world.tell(ids[0], Pause(OPERATOR))).events) == ["operation_paused"]
+    assert not world.engine._in_doubt
+
+
+async def test_whoever_waits_for_an_end_hears_of_one_that_was_kept_in_a_failing_write(
+    world: World, store: TroubledStore
+) -> None:
+    operation_id = await world.started(THREE)
+    store.at_write, store.trouble = frozenset([store.writes + 1]), Trouble.KEPT_UNTOLD
+    with world.engine.endings.awaited(SPACE, operation_id) as ending:
+        with pytest.raises(Unavailable):
+            await world.tell(operation_id, Cancel(OPERATOR))
+        await world.pass_time(2)
+        assert ending.operation is not None
+        assert ending.operation.is_final
+
+
 async def test_whoever_tells_a_stopping_daemon_is_answered(world: World) -> None:
     operation_id = await world.started(THREE)
     told = world.engine.tell(SPACE, operation_id, Pause(OPERATOR))
@@ -290,7 +329,7 @@ async def test_whoever_tells_a_stopping_daemon_is_answered(world: World) -> None
 
 async def test_whoever_waits_when_the_daemon_dies_is_answered(world: World, store: TroubledStore) -> None:
     operation_id = await world.started(THREE)
-    store.at_write, store.trouble = frozenset([store.writes + 1]), type(store.trouble).DEATH_BEFORE
+    store.at_write, store.trouble = frozenset([store.writes + 1]), Trouble.DEATH_BEFORE
     told = [world.engine.tell(SPACE, operation_id, Pause(OPERATOR)), world.start(THREE)]
     await world.quiet()
     told.append(world.start(THREE))

@@ -81,9 +81,7 @@ class TroubledStore(MemoryStore):
         backwards: bool = False,
     ) -> list[EventRow]:
         self._read("records")
-        return await super().records(
-            namespace, operation, after=after, before=before, limit=limit, backwards=backwards
-        )
+        return await super().records(namespace, operation, after=after, before=before, limit=limit, backwards=backwards)
 
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         self._read("payloads")

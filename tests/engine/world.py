@@ -21,7 +21,7 @@ from hmsactd.core.inputs import Input, Start
 from hmsactd.core.legality import first_illegal
 from hmsactd.core.operation import Operation
 from hmsactd.core.principal import Principal
-from hmsactd.definition.flow import CheckpointDefinition, Flow, ItemDefinition, StepDefinition
+from hmsactd.definition.flow import Flow, StepDefinition
 from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.letter import Answer, RequestKey
 from hmsactd.engine.requests import Done, Requests
@@ -44,6 +44,7 @@ LIMITS = Limits(
     grace_us=10 * SECOND,
     unattended_us=900 * SECOND,
     sessions_max=1_000,
+    open_operations_max=1_000_000,
 )
 KEYS = fresh_keys()
 ROUNDS_MAX = 100_000
@@ -160,6 +161,10 @@ class World:
                 return
         raise AssertionError(f"it is never quiet: {[getattr(each._callback, '__self__', each) for each in ready]}")
 
+    async def turn(self) -> None:
+        """Let the loop turn once."""
+        await asyncio.sleep(0)
+
     async def pass_time(self, seconds: float, tick: float = 1) -> None:
         """Let time pass a tick after the other, and let happen what does."""
         await self.quiet()
@@ -260,7 +265,3 @@ def _kind(event: Event) -> str:
 
 def with_heartbeat(item: StepDefinition, heartbeat_ms: int) -> StepDefinition:
     return replace(item, heartbeat_ms=heartbeat_ms)
-
-
-def items_of(*items: ItemDefinition) -> tuple[StepDefinition | CheckpointDefinition, ...]:
-    return items
