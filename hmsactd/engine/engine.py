@@ -342,7 +342,7 @@ class Engine:
                 ripe = [summary for summary in page if (summary.awaits_since or 0) <= until]
                 for summary in ripe:
                     self._attended[namespace] = (summary.awaits_since or 0, summary.operation)
-                    if not self._directory.anyone_entitled(summary.awaits_who, summary.started_by):
+                    if not self._directory.anyone_entitled(summary.awaits_who, summary.person):
                         self.nudge(namespace, summary.operation, _nobody_entitled)
                 if len(ripe) < 500:
                     break

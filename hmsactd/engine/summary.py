@@ -72,6 +72,7 @@ def summarise(namespace: str, operation_id: str, operation: Operation, given: Gi
         key=given.key,
         labels=given.labels,
         requested_by=given.requested_by,
+        person=operation.started_by.person,
     )
 
 

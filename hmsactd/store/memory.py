@@ -318,6 +318,7 @@ def _as_born(summary: Summary, born: Summary) -> Summary:
         key=born.key,
         labels=born.labels,
         requested_by=born.requested_by,
+        person=born.person,
     )
 
 

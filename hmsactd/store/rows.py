@@ -19,6 +19,7 @@ BORN: Final = (
     "digest",
     "started_at",
     "started_by",
+    "person",
     "key",
     "requested_by",
 )

@@ -14,7 +14,7 @@ from typing import Protocol
 class Summary:
     """Where an operation stands, for lists and for waking it up.
 
-    What it was born with (definition, digest, started_at, started_by, key, labels, requested_by) is kept from its
+    What it was born with (definition, digest, started_at, started_by, person, key, labels, requested_by) is kept from its
     first append; later values of these are not looked at.
     """
 
@@ -42,6 +42,7 @@ class Summary:
     key: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     requested_by: str | None = None
+    person: str | None = None  # who started it, or who is responsible for the agent that did
 
 
 @dataclass(frozen=True, slots=True)

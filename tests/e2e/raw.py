@@ -299,9 +299,9 @@ class RawWorker:
         verdict = self.verdict()
         return worker_pb2.VerdictKind.Name(verdict.kind).removeprefix("VERDICT_KIND_"), verdict.code
 
-    def withdrawn(self, within_s: float = WITHIN_S) -> worker_pb2.Withdrawn:
+    def withdrawn(self) -> worker_pb2.Withdrawn:
         """The next attempt to be given up."""
-        return self._withdrawn.get(timeout=within_s)
+        return self._withdrawn.get(timeout=WITHIN_S)
 
     def ended(self) -> None:
         """Return when the daemon has ended the stream in order; raises its error if it did so otherwise."""

@@ -103,7 +103,6 @@ def test_so_many_workers_are_connected_and_no_more(developer: Caller) -> None:
         eventually(lambda: not reason_of(one_more))
 
 
-@pytest.mark.xfail(strict=True, reason="nothing counts the open operations of a namespace")
 def test_a_namespace_has_so_many_open_operations_and_no_more(developer: Caller, officer: Caller) -> None:
     namespace = "open"
     started = [developer.start(checkpoint(), namespace=namespace) for _ in range(3)]

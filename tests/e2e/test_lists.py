@@ -246,7 +246,6 @@ def test_an_inbox_holds_what_the_callers_roles_decide_the_longest_waiting_first(
     assert not any(one.may_decide for one in inbox_of(developer, namespace=namespace)[:-1])
 
 
-@pytest.mark.xfail(strict=True, reason="the summary of an operation knows its starter, not who is responsible for it")
 def test_an_inbox_does_not_offer_what_the_callers_own_agent_started(developer: Caller, agent: Caller) -> None:
     namespace = "inbox-agent"
     operation_id = agent.start(checkpoint(), namespace=namespace)

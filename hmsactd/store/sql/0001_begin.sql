@@ -80,6 +80,7 @@ CREATE TABLE operation (
     key             TEXT,
     labels          TEXT    NOT NULL,
     requested_by    TEXT,
+    person          TEXT,
     head            BLOB    NOT NULL,
     payload_key     BLOB,
     PRIMARY KEY (namespace, operation)
