@@ -5,13 +5,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from hmsact import Checkpoint
 from hmsact.testing import Daemon
 from hmsact.v1 import operation_pb2, timeline_pb2
 
-from tests.e2e.raw import OFFICER, Caller, RawWorker, checkpoint, eventually, hello, reason_of, refused, step
+from tests.e2e.raw import OFFICER, WITHIN_S, Caller, RawWorker, checkpoint, eventually, hello, reason_of, refused, step
 from tests.e2e.scrape import fetch
 
 ENDS_WITHIN_S = 10
@@ -56,24 +58,24 @@ def test_streams_end_with_unavailable_and_their_cursors_resume_at_the_next_daemo
 
 
 def test_the_events_of_the_sdk_go_on_over_restarts_by_themselves(daemon: Daemon) -> None:
-    with daemon.orchestrator() as act, daemon.orchestrator(OFFICER) as officer, Caller(daemon.address) as developer:
-        operation_id = developer.start(checkpoint())
-        seen: list[int] = []
-        reader = threading.Thread(
-            target=lambda: seen.extend(event.sequence for event in act.events(operation_id, all=True))
-        )
-        reader.start()
+    with (
+        # Outermost: if the test fails, its clients are closed before the reader is waited for.
+        ThreadPoolExecutor(1) as pool,
+        daemon.orchestrator() as act,
+        daemon.orchestrator(OFFICER) as officer,
+    ):
+        operation = act.start(name="flow", steps=[Checkpoint("review", role="fsa.officer")])
+        reading = pool.submit(lambda: [event.sequence for event in act.events(operation, all=True)])
         for is_crash in (False, True, False):
-            officer.pause(operation_id)
-            officer.resume(operation_id)
+            officer.pause(operation)
+            officer.resume(operation)
             if is_crash:
                 daemon.kill()
             else:
                 assert daemon.stop() == 0
             daemon.start()
-        officer.approve(operation_id, "review")
-        reader.join()
-        assert seen == list(range(1, 2 + 3 * 2 + 2 + 1))
+        officer.approve(operation, "review")
+        assert reading.result(WITHIN_S) == list(range(1, 2 + 3 * 2 + 2 + 1))
 
 
 def test_workers_are_told_and_find_their_calls_again(daemon: Daemon) -> None:

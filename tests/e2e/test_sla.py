@@ -5,7 +5,6 @@ The time of the daemon goes on beside the jumps, so that nothing here is closer 
 
 from typing import Any
 
-import pytest
 from hmsact.testing import Daemon
 from hmsact.v1 import operation_pb2, principal_pb2
 
@@ -152,7 +151,6 @@ def test_nobody_attends_a_checkpoint_that_nobody_may_decide(daemon: Daemon, deve
     assert alarms(developer, decidable) == alarms(developer, by_officer) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the summary of an operation knows its starter, not who is responsible for it")
 def test_nobody_attends_a_checkpoint_that_only_the_person_behind_the_agent_holds_the_role_for(
     daemon: Daemon, developer: Caller, agent: Caller
 ) -> None:

@@ -121,6 +121,23 @@ async def test_what_memory_does_not_hold_is_read_back_in_its_order(
     assert (len(irs.calls), store.counted["queued"]) == (70, reads)
 
 
+async def test_whoever_comes_while_the_others_are_read_is_not_forgotten(world: World, store: TroubledStore) -> None:
+    waiting = await queued(world, 3)
+    await world.kill()
+    await world.open()
+    store.answers.clear()
+    irs = Hands(world, "Irs", "ask", max_in_flight=1).connect()
+    await world.quiet()
+    assert irs.calls == []
+    starts = [world.start(ASK) for _ in range(3)]
+    await world.quiet()
+    store.answers.set()
+    await world.pass_time(5)
+    waiting += [start.result().operation_id for start in starts]
+    assert {call.key.operation_id for call in irs.calls} == {*waiting}
+    assert {await world.stands(each) for each in waiting} == {"completed"}
+
+
 async def test_a_read_that_fails_is_made_again(
     world: World, store: TroubledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

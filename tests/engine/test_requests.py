@@ -128,6 +128,23 @@ async def test_whoever_gives_up_and_asks_again_gets_what_was_done(world: World) 
     assert world.requests._under_way == {}
 
 
+async def test_whoever_asks_again_while_the_first_is_being_recorded_waits_for_it(
+    world: World, store: TroubledStore
+) -> None:
+    operation_id = (await begin(world, world.request())).operation_id
+    key = world.request(OPERATOR)
+    store.answers.clear()
+    caller = world.do(pause(world, operation_id, key))
+    await world.quiet()
+    caller.cancel()
+    again = world.do(pause(world, operation_id, key))
+    await world.quiet()
+    assert not again.done()
+    store.answers.set()
+    assert (await again).is_repeated
+    assert kinds(await world.events(operation_id))[2:] == ["operation_paused"]
+
+
 async def test_whoever_gives_up_before_anything_was_told_leaves_the_way_free(world: World) -> None:
     operation_id = (await begin(world, world.request())).operation_id
     key = world.request(OPERATOR)

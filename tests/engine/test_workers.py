@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from hmsactd.core import events as e
-from hmsactd.core.inputs import Pause, StepErred
+from hmsactd.core.inputs import Pause, Resume, StepErred
 from hmsactd.engine.session import AttemptKey
 from hmsactd.timeline.payloads import commit_words
 from tests.core.dialogue import OPERATOR
@@ -184,6 +185,46 @@ async def test_a_worker_given_up_while_its_report_could_not_be_recorded_leaves_n
     await world.pass_time(5)
     assert await world.stands(operation_id) == "completed"
     assert [call.key.attempt for call in other.calls] == [2]
+
+
+async def test_a_worker_given_up_while_its_report_was_on_the_way_leaves_nothing_behind(
+    world: World, store: TroubledStore
+) -> None:
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    operation_id = await world.started(ASK)
+    await world.quiet()
+    store.answers.clear()
+    irs.finish_all()
+    irs.die()
+    await world.pass_time(GRACE_S + 2)
+    store.is_away = True
+    store.answers.set()
+    await world.quiet()
+    store.is_away = False
+    other = Hands(world, "Irs", "ask").connect()
+    await world.pass_time(3)
+    assert await world.stands(operation_id) == "completed"
+    assert [call.key.attempt for call in other.calls] == [2]
+
+
+async def test_the_loss_of_a_worker_is_told_again_to_an_operation_that_could_not_hear_it(store: TroubledStore) -> None:
+    async with living(store, limits=replace(LIMITS, mailbox_max=1)) as world:
+        irs = Hands(world, "Irs", "ask", work=None).connect()
+        operation_id = await world.started(ASK)
+        await world.quiet()
+        irs.die()
+        await world.pass_time(GRACE_S - 1)
+        store.answers.clear()
+        told = [world.engine.tell("default", operation_id, Pause(OPERATOR))]
+        await world.quiet()
+        told.append(world.engine.tell("default", operation_id, Resume(OPERATOR)))
+        await world.pass_time(2)
+        store.answers.set()
+        other = Hands(world, "Irs", "ask").connect()
+        await world.pass_time(2)
+        assert [each.exception() for each in told] == [None, None]
+        assert [call.key.attempt for call in other.calls] == [2]
+        assert await world.stands(operation_id) == "completed"
 
 
 async def test_a_refused_output_is_refused_only_once_its_failure_is_recorded(

@@ -33,10 +33,14 @@ class TroubledStore(MemoryStore):
         self.trouble = Trouble.UNAVAILABLE
         self.is_away = False
         self.is_dead = False
+        self.answers = asyncio.Event()
+        """While it is cleared, writes and reads of queues get no answer."""
+        self.answers.set()
 
     async def write(self, batch: Batch) -> dict[int, Exception]:
         self.writes += 1
         self.counted["write"] += 1
+        await self.answers.wait()
         if self.is_away:
             raise Unavailable("the disk is full")
         if self.writes not in self.at_write:
@@ -101,7 +105,10 @@ class TroubledStore(MemoryStore):
 
     async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
         self._read("queued")
-        return await super().queued(namespace, svc, steps, limit)
+        rows = await super().queued(namespace, svc, steps, limit)
+        # What was read may be old news when it arrives.
+        await self.answers.wait()
+        return rows
 
     async def queue_sizes(self) -> list[QueueSize]:
         self.counted["queue_sizes"] += 1
