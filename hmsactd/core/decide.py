@@ -137,6 +137,9 @@ def _advance(story: _Story) -> None:
     elif isinstance(item, CheckpointItem) and item.state is CheckpointState.AHEAD:
         digest = shown_digest(operation, item)
         role, assigned_to = item.definition.role, item.definition.assigned_to
+        if assigned_to == operation.started_by.person:
+            # Assigned to whoever may not decide it, it would wait for the wrong person.
+            assigned_to = None
         story.add(e.CheckpointPending(story.now, DAEMON, item.instance, role, digest, assigned_to))
 
 

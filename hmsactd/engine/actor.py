@@ -286,9 +286,9 @@ class Actor:
             match effect:
                 case RunStep():
                     line = Line(self.namespace, effect.svc, effect.step)
-                    if self._queued != line:
-                        self._queued = line
-                        dispatch.queue(line, self.operation_id, effect.queued_at)
+                    # Also if it was queued before: the place it was promised may have gone meanwhile.
+                    self._queued = line
+                    dispatch.queue(line, self.operation_id, effect.queued_at)
                 case WakeAt(at=at):
                     self._around.wake_at(at)
                 case _:

@@ -26,6 +26,14 @@ class Line(NamedTuple):
     step: str
 
 
+class Promise(NamedTuple):
+    """A place kept at a worker for an operation that is yet to hear of it."""
+
+    session: Session
+    line: Line
+    since: int
+
+
 class Dispatch:
     """The queues, the sessions, and who is given what. `offer` nudges the actor of an operation that may go on."""
 
@@ -36,7 +44,7 @@ class Dispatch:
         self._overflowed: set[Line] = set()
         self._to_refill: deque[Line] = deque()
         self._servers: dict[Line, deque[Session]] = {}
-        self._promised: dict[tuple[str, str], Session] = {}
+        self._promised: dict[tuple[str, str], Promise] = {}
         self._queued_before: frozenset[tuple[str, str]] = frozenset()
         self.sessions: dict[str, Session] = {}
         self.on_refill_wanted: Callable[[], None] = lambda: None
@@ -51,9 +59,9 @@ class Dispatch:
         """Reserve a place for a step, or None: then queue it. The place is filled by `Session.give` or released."""
         promised = self._promised.pop((line.namespace, operation_id), None)
         if promised is not None:
-            if self._may_still_serve(promised, line):
-                return promised
-            self.release(promised)
+            if self._may_still_serve(promised.session, line):
+                return promised.session
+            self.release(promised.session)
         if self._queue(line) or line in self._overflowed:
             # Others were here before.
             return None
@@ -86,7 +94,14 @@ class Dispatch:
         """An operation that had a place promised does not want it any more."""
         promised = self._promised.pop((namespace, operation_id), None)
         if promised is not None:
-            self.release(promised)
+            self.release(promised.session)
+
+    def put_back(self, namespace: str, operation_id: str) -> None:
+        """An operation could not be told of the place it was promised: it waits on."""
+        promised = self._promised.get((namespace, operation_id))
+        if promised is not None:
+            self.queue(promised.line, operation_id, promised.since)
+            self.forsake(namespace, operation_id)
 
     def unqueue(self, line: Line, operation_id: str) -> None:
         """A step does not wait any more."""
@@ -125,9 +140,9 @@ class Dispatch:
             if line is None:
                 return
             queue = self._queues[line]
-            operation_id = next(iter(queue))
+            operation_id, since = next(iter(queue.items()))
             del queue[operation_id]
-            self._promise(line.namespace, operation_id, session)
+            self._promise(line, operation_id, since, session)
 
     def look_again(self) -> None:
         """Go back to the store for queues that a failure left unread."""
@@ -177,17 +192,17 @@ class Dispatch:
             if not queue:
                 self._want_refill(line)
                 return
-            operation_id = next(iter(queue))
+            operation_id, since = next(iter(queue.items()))
             del queue[operation_id]
-            self._promise(line.namespace, operation_id, session)
+            self._promise(line, operation_id, since, session)
 
-    def _promise(self, namespace: str, operation_id: str, session: Session) -> None:
-        key = (namespace, operation_id)
+    def _promise(self, line: Line, operation_id: str, since: int, session: Session) -> None:
+        key = (line.namespace, operation_id)
         if key in self._promised:
             return
         session.reserved += 1
-        self._promised[key] = session
-        self._offer(namespace, operation_id)
+        self._promised[key] = Promise(session, line, since)
+        self._offer(line.namespace, operation_id)
 
     def _may_still_serve(self, session: Session, line: Line) -> bool:
         """True if a session is still there for this step: the operation may be past the one it was promised for."""

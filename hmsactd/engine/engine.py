@@ -23,7 +23,7 @@ from hmsactd.core.events import Event
 from hmsactd.core.inputs import NobodyEntitled, Start, TimerDue
 from hmsactd.core.operation import CheckpointItem, Operation
 from hmsactd.core.principal import DAEMON
-from hmsactd.core.transitions import FINAL
+from hmsactd.core.transitions import FINAL, CheckpointState
 from hmsactd.engine.actor import Actor
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
@@ -112,6 +112,7 @@ class Engine:
         self._open: Counter[str] = Counter()
         """Operations that are not final, by namespace. A namespace once seen stays."""
         self._attended: dict[str, tuple[int, str]] = {}
+        self._unattended_later: set[tuple[str, str]] = set()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -282,7 +283,9 @@ class Engine:
         answered.add_done_callback(lambda done: self._take_back(namespace, operation_id, done))
 
     def _take_back(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
-        if done.cancelled() or done.exception() is not None:
+        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
+            self.dispatch.put_back(namespace, operation_id)
+        elif done.exception() is not None:
             self.dispatch.forsake(namespace, operation_id)
 
     async def _wake(self, due: Sequence[Due]) -> list[Due]:
@@ -334,7 +337,13 @@ class Engine:
             await self.clock.sleep_until(self.clock.now() + ATTENDANCE_EVERY_US)
 
     async def _look_for_unattended(self) -> None:
-        """Look at every checkpoint once, when it has been pending for the limit; the position moves on with time."""
+        """Look at every checkpoint once, when it has been pending for the limit; the position moves on with time.
+
+        Where that came to nothing, because the store failed or the limit on the record is longer, look again.
+        """
+        later, self._unattended_later = self._unattended_later, set()
+        for namespace, operation_id in later:
+            self._ask_whether_attended(namespace, operation_id)
         until = self.clock.now() - self._limits.unattended_us
         for namespace in list(self._open):
             while True:
@@ -343,22 +352,45 @@ class Engine:
                 for summary in ripe:
                     self._attended[namespace] = (summary.awaits_since or 0, summary.operation)
                     if not self._directory.anyone_entitled(summary.awaits_who, summary.person):
-                        self.nudge(namespace, summary.operation, _nobody_entitled)
+                        self._ask_whether_attended(namespace, summary.operation)
                 if len(ripe) < 500:
                     break
 
+    def _ask_whether_attended(self, namespace: str, operation_id: str) -> None:
+        told = self.tell(namespace, operation_id, self._nobody_entitled)
+        told.add_done_callback(lambda done: self._ask_again(namespace, operation_id, done))
 
-def _shutting_down() -> Unavailable:
-    return Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
+    def _nobody_entitled(self, operation: Operation) -> NobodyEntitled | None:
+        item = operation.current
+        if not isinstance(item, CheckpointItem):
+            return None
+        if self._directory.anyone_entitled(item.definition.role, operation.started_by.person):
+            return None
+        return NobodyEntitled(DAEMON, item.instance)
+
+    def _ask_again(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
+        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
+            is_open = True
+        else:
+            is_open = done.exception() is None and _is_pending_unsaid(done.result().operation)
+        if is_open:
+            self._unattended_later.add((namespace, operation_id))
 
 
 def _nothing(operation: Operation) -> None:
     """Nothing to tell: the actor looks at what is outstanding after every letter."""
 
 
-def _nobody_entitled(operation: Operation) -> NobodyEntitled | None:
+def _is_pending_unsaid(operation: Operation) -> bool:
+    """True for a checkpoint that may still have to be said to be unattended."""
     item = operation.current
-    return NobodyEntitled(DAEMON, item.instance) if isinstance(item, CheckpointItem) else None
+    if not isinstance(item, CheckpointItem) or operation.is_final:
+        return False
+    return item.state is CheckpointState.PENDING and not item.is_unattended
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
 
 
 def _look_at(future: asyncio.Future[Answer]) -> None:

@@ -5,31 +5,38 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 
+import anyio
+import anyio.to_thread
 from hmsact.v1 import operation_pb2
 
 from hmsactd.core.inputs import Start
 from hmsactd.core.payload import Payload
-from hmsactd.core.transitions import FINAL
+from hmsactd.core.transitions import FINAL, OperationState
 from hmsactd.definition.fault import DefinitionFaults
 from hmsactd.definition.flow import Flow
 from hmsactd.definition.read import read
+from hmsactd.engine.letter import Answer
 from hmsactd.engine.requests import Done
 from hmsactd.engine.summary import Given
 from hmsactd.errors import AlreadyExists, HmsactdError
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Checked, Desk, check, request_key
-from hmsactd.store.store import Summary
+from hmsactd.store.store import Summary, Where
 from hmsactd.timeline.payloads import commit
 
 LABEL_KEY = re.compile(r"[A-Za-z]([A-Za-z0-9_./-]*[A-Za-z0-9])?")
 FLOWS_REMEMBERED = 512
 """Definitions kept as read. A service starts the same few over and over."""
 
+READ_AT_ONCE_MAX_BYTES = 16 * 1024
+"""Definitions up to this size are read on the event loop: it takes a few milliseconds, once for each."""
+
 RPC = "StartOperation"
+
+OPEN_STATES = tuple(state.value for state in OperationState if state not in FINAL)
 
 
 class Starter:
@@ -39,27 +46,45 @@ class Starter:
         self._desk = desk
         defaults = desk.settings.definition_defaults()
         self._read = lru_cache(FLOWS_REMEMBERED)(lambda text: read(text, defaults, desk.bounds))
-        self._keys: dict[tuple[str, str], asyncio.Lock] = {}
+        self._starting: dict[tuple[str, str], asyncio.Event] = {}
 
     async def start(self, request: operation_pb2.StartOperationRequest) -> Done:
         """Start an operation, or return the one that the request or the key stands for."""
         checked = check(self._desk, request)
-        flow = self._flow(checked, request.definition)
-        told = self._told(checked, request, flow)
+        flow = await self._flow(checked, request.definition)
+        asked = self._told(checked, request, flow)
         given = Given(request.key or None, tuple(sorted(request.labels.items())), request.requested_by or None)
         key = request_key(request, RPC, checked.namespace)
-        async with self._alone(checked.namespace, request.key):
+        place = (checked.namespace, request.key)
+        await self._turn(place)
+        told: asyncio.Future[Answer] | None = None
+
+        def begin() -> asyncio.Future[Answer]:
+            nonlocal told
+            told = self._desk.engine.start(checked.namespace, asked, given, key)
+            return told
+
+        try:
             return await self._desk.requests.once(
                 checked.namespace,
                 key,
-                lambda: self._desk.engine.start(checked.namespace, told, given, key),
+                begin,
                 # A business key is looked up before anything starts, so the request id has to be, too.
                 is_start=not request.key,
                 before=(lambda: self._key_holder(checked.namespace, request)) if request.key else None,
             )
+        finally:
+            # A caller who gives up does not stop what they asked for: the key is theirs until that has ended.
+            if told is None or told.done():
+                self._leave(place)
+            else:
+                told.add_done_callback(lambda _: self._leave(place))
 
-    def _flow(self, checked: Checked, text: bytes) -> Flow | None:
+    async def _flow(self, checked: Checked, text: bytes) -> Flow | None:
         try:
+            if len(text) > READ_AT_ONCE_MAX_BYTES:
+                # Half a second for the worst of them, in which nobody else would be heard.
+                return await anyio.to_thread.run_sync(self._read, text)
             return self._read(text)
         except DefinitionFaults as faults:
             for fault in faults.faults:
@@ -88,40 +113,34 @@ class Starter:
 
     # -- business keys -------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _alone(self, namespace: str, key: str) -> AsyncIterator[None]:
-        """One start at a time for a business key; starts without one need not wait for each other."""
-        if not key:
-            yield
+    async def _turn(self, place: tuple[str, str]) -> None:
+        """Wait for one's turn: one start at a time for a business key; starts without one wait for nobody."""
+        if not place[1]:
             return
-        place = (namespace, key)
-        lock = self._keys.setdefault(place, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._keys.pop(place, None)
+        while (before := self._starting.get(place)) is not None:
+            await before.wait()
+        self._starting[place] = asyncio.Event()
+
+    def _leave(self, place: tuple[str, str]) -> None:
+        if place[1]:
+            self._starting.pop(place).set()
 
     async def _key_holder(self, namespace: str, request: operation_pb2.StartOperationRequest) -> Done | None:
         """The operation that has the business key, if that is to be returned; raises if it stands in the way."""
-        if not request.key:
-            return None
-        rows = await self._desk.store.by_key(namespace, request.key)
-        is_open = [row for row in rows if row.state not in FINAL]
         match request.key_policy:
             case operation_pb2.KEY_POLICY_ALLOW:
                 return None
-            case operation_pb2.KEY_POLICY_REJECT_ANY if rows:
-                raise _key_taken(request.key, rows[0])
-            case operation_pb2.KEY_POLICY_RETURN_OPEN if is_open:
-                row = is_open[0]
-                receipt = await self._desk.timelines.receipt(namespace, row.operation, row.sequence)
-                return Done(row.operation, row.state, row.revision, receipt, is_repeated=True)
-            case operation_pb2.KEY_POLICY_UNSPECIFIED | operation_pb2.KEY_POLICY_REJECT_OPEN if is_open:
-                raise _key_taken(request.key, is_open[0])
+            case operation_pb2.KEY_POLICY_REJECT_ANY:
+                states: tuple[str, ...] = ()
             case _:
-                return None
+                states = OPEN_STATES
+        rows = await self._desk.store.operations(namespace, Where(states=states, key=request.key), limit=1)
+        if not rows:
+            return None
+        if request.key_policy != operation_pb2.KEY_POLICY_RETURN_OPEN:
+            raise _key_taken(request.key, rows[0])
+        receipt = await self._desk.timelines.receipt(namespace, rows[0].operation, rows[0].sequence)
+        return Done(rows[0].operation, rows[0].state, rows[0].revision, receipt, is_repeated=True)
 
 
 def _key_taken(key: str, row: Summary) -> HmsactdError:

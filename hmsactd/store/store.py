@@ -14,8 +14,8 @@ from typing import Protocol
 class Summary:
     """Where an operation stands, for lists and for waking it up.
 
-    What it was born with (definition, digest, started_at, started_by, person, key, labels, requested_by) is kept from its
-    first append; later values of these are not looked at.
+    What it was born with (definition, digest, started_at, started_by, person, key, labels, requested_by) is kept from
+    its first append; later values of these are not looked at.
     """
 
     namespace: str

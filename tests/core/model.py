@@ -351,6 +351,8 @@ class Model:
             self._end("completed", now)
         elif not item["is_step"] and item["state"] == "ahead":
             item.update(state="pending", since=now, clock=self._new_clock(item["sla_ms"], now))
+            if item["assigned_to"] is not None and item["assigned_to"] == life["by"]["person"]:
+                item.update(assigned_to=None)
             self._say("checkpoint_pending", now, item, role=item["role"], assigned_to=item["assigned_to"])
 
     def _end(self, state: str, now: int, item: Facts | None = None, **facts: Any) -> None:

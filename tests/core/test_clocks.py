@@ -1,5 +1,7 @@
 """Clocks: SLAs at risk and breached, what is due first, waits without a worker, time that jumps or runs backwards."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -256,3 +258,17 @@ def test_a_running_clock_is_due_when_its_budget_is_used_up(budget_ms: int, used_
     assert clock.used_at(max(since, clock.breach_due - 1)) < budget_ms * 1000 or used_us >= budget_ms * 1000
     assert clock.at_risk_due <= clock.breach_due
     assert clock.next_due == clock.at_risk_due
+
+
+def test_what_has_been_said_of_a_clock_is_not_due_again() -> None:
+    clock = SlaClock(1_000, running_since=0)
+    at_risk = replace(clock, is_at_risk=True)
+    breached = replace(at_risk, is_breached=True)
+    assert (clock.at_risk_due, clock.breach_due, clock.next_due) == (800_000, 1_000_000, 800_000)
+    assert (at_risk.at_risk_due, at_risk.breach_due, at_risk.next_due) == (None, 1_000_000, 1_000_000)
+    assert (breached.at_risk_due, breached.breach_due, breached.next_due) == (None, None, None)
+
+
+def test_nothing_is_due_of_a_clock_that_stands_still() -> None:
+    clock = SlaClock(1_000, used_us=999_999)
+    assert (clock.at_risk_due, clock.breach_due, clock.next_due) == (None, None, None)

@@ -134,7 +134,7 @@ def test_the_numbers_follow_an_operation_from_queue_to_end(daemon: Daemon, devel
 def test_requests_are_counted_by_rpc_and_status(daemon: Daemon, developer: Caller) -> None:
     series = "hmsact_rpc_seconds_count{{code={},method=hmsact.v1.OperationService/GetOperation}}"
     before = scrape(daemon)
-    assert before["hmsact_rpc_seconds_count{code=OK,method=hmsact.v1.WorkerService/Work}"] == 0
+    assert before["hmsact_rpc_seconds_count{code=OK,method=hmsact.v1.CheckpointService/ReleaseCheckpoint}"] == 0
     operation_id = developer.start(checkpoint())
     developer.get(operation_id)
     for _ in range(2):

@@ -10,7 +10,7 @@ from hmsactd.core.inputs import Cancel, Pause, Resume
 from hmsactd.engine import dispatch
 from hmsactd.engine.dispatch import Line
 from tests.core.dialogue import OPERATOR
-from tests.engine.hands import Failed, Hands
+from tests.engine.hands import Failed, Hands, does
 from tests.engine.trouble import TroubledStore
 from tests.engine.world import LIMITS, SECOND, SPACE, World, flow_of, kinds, living, step
 
@@ -125,13 +125,17 @@ async def test_whoever_comes_while_the_others_are_read_is_not_forgotten(world: W
     waiting = await queued(world, 3)
     await world.kill()
     await world.open()
-    store.answers.clear()
+    store.queue_answers.clear()
     irs = Hands(world, "Irs", "ask", max_in_flight=1).connect()
     await world.quiet()
     assert irs.calls == []
+    irs.work = None
     starts = [world.start(ASK) for _ in range(3)]
     await world.quiet()
-    store.answers.set()
+    store.queue_answers.set()
+    await world.quiet()
+    irs.work = does
+    irs.finish_all()
     await world.pass_time(5)
     waiting += [start.result().operation_id for start in starts]
     assert {call.key.operation_id for call in irs.calls} == {*waiting}

@@ -34,8 +34,11 @@ class TroubledStore(MemoryStore):
         self.is_away = False
         self.is_dead = False
         self.answers = asyncio.Event()
-        """While it is cleared, writes and reads of queues get no answer."""
+        """While it is cleared, writes get no answer."""
         self.answers.set()
+        self.queue_answers = asyncio.Event()
+        """While it is cleared, reads of queues get no answer, and then the one of when they were asked."""
+        self.queue_answers.set()
 
     async def write(self, batch: Batch) -> dict[int, Exception]:
         self.writes += 1
@@ -106,8 +109,7 @@ class TroubledStore(MemoryStore):
     async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
         self._read("queued")
         rows = await super().queued(namespace, svc, steps, limit)
-        # What was read may be old news when it arrives.
-        await self.answers.wait()
+        await self.queue_answers.wait()
         return rows
 
     async def queue_sizes(self) -> list[QueueSize]:
