@@ -22,6 +22,7 @@ from hmsactd.rpc.interceptor import Interceptor, Measure
 from hmsactd.rpc.operations import OperationServicer
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.permissions import FILES, permission_table
+from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
 from hmsactd.rpc.workers import WorkerServicer
@@ -35,7 +36,7 @@ KEEPALIVE = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients may ping every 10 s; by default gRPC cuts off whoever pings more than every five minutes.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
 
@@ -65,11 +66,12 @@ class GrpcServer:
                 ("grpc.server.max_pending_requests", settings.pending_max),
             ],
         )
-        self.timelines = TimelineServicer(desk, self.patience)
+        streams = Streams(desk.bounds.streams_per_principal_max)
+        self.timelines = TimelineServicer(desk, self.patience, streams)
         operation_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(desk, self.patience), self._server)
         checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), self._server)
         timeline_pb2_grpc.add_TimelineServiceServicer_to_server(self.timelines, self._server)
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience), self._server)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience, streams), self._server)
         system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if has_reflection:
