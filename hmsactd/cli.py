@@ -220,8 +220,8 @@ def _records(file: Path) -> list[tuple[dict[str, Any], Event | None]]:
         sequences = [record["sequence"] for record, _ in records]
     except OSError as error:
         _end(WRONG_USAGE, f"{file} can't be read: {error.strerror or error}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        _end(WRONG_USAGE, f"{file} is not an export: {error!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _end(WRONG_USAGE, f"{file} is not an export: it doesn't hold the records of an operation")
     if sequences != list(range(1, len(sequences) + 1)):
         _end(REFUSED, f"{file} doesn't hold every event once and in order, from 1 on")
     return records

@@ -213,6 +213,9 @@ class Workers(Section):
     and a bound on what one worker's death gives back."""
     sessions_max: Count = 1_000
     """Sessions at a time. Default 1,000: far above any agency's fleet; each costs memory and a stream."""
+    sessions_per_principal_max: Count = 200
+    """Sessions of one principal at a time. Default 200: more processes than a service runs, and five services that go
+    wrong together still leave the others their places."""
 
 
 class Engine(Section):
@@ -274,7 +277,8 @@ class BoundsSection(Section):
     page_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.page_max
     """Entries of a page of a list; whoever asks for more gets this many. Default 1,000: about half a megabyte."""
     streams_per_principal_max: Count = STANDARD.streams_per_principal_max
-    """Streams that one principal may follow at a time. Default 200: a console per officer of a large office."""
+    """Streams that one principal may have open at a time: watches, exports, workers. Default 200: a console per
+    officer of a large office."""
     open_operations_per_namespace_max: Count = STANDARD.open_operations_per_namespace_max
     """Operations of a namespace that may be open at a time. Default 1,000,000: what one daemon has been tried with."""
 

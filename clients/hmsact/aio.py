@@ -332,7 +332,15 @@ class AsyncOrchestrator:
     ) -> AsyncIterator[Event]:
         """The events of an operation: its history first, then live, until it is final."""
         reader = await self._reader(operation)
-        watch = Watch(reader, self._requests, after=after, everything=all, follow=follow, records=records)
+        watch = Watch(
+            reader,
+            self._requests,
+            after=after,
+            everything=all,
+            follow=follow,
+            records=records,
+            address=self.address,
+        )
         while True:
             stream = self._stubs.timelines.WatchOperation(watch.request(), metadata=self._target.metadata)
             try:
@@ -341,7 +349,7 @@ class AsyncOrchestrator:
                     if event is not None:
                         yield event
             except grpc.RpcError as failure:
-                delay_s = watch.patience.lost_s(error_of(failure, self.address))
+                delay_s = watch.lost_s(error_of(failure, self.address))
             else:
                 return
             finally:
@@ -370,7 +378,7 @@ class AsyncOrchestrator:
         try:
             return b"".join([part.part async for part in stream])
         except grpc.RpcError as failure:
-            raise error_of(failure, self.address) from failure
+            raise error_of(failure, self.address) from None
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
@@ -401,7 +409,7 @@ class AsyncOrchestrator:
         try:
             return await method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
         except grpc.RpcError as failure:
-            raise error_of(failure, self.address) from failure
+            raise error_of(failure, self.address) from None
 
 
 class _Stubs:

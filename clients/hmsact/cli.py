@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 import hmsact
+from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options
-from hmsact.errors import HmsactError
+from hmsact.errors import HmsactError, InvalidArgument
 from hmsact.render import visible
 
 REFUSED = 1
@@ -50,6 +51,15 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # Click knows only those that are loaded already.
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=ctx) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -61,7 +71,20 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_EXIT_CODES = """\b
+Exit codes:
+  0    done; of verify: verified
+  1    refused, or the daemon could not be asked; of verify: tampered with
+  2    wrong usage
+  3    of verify: the evidence asked for is missing
+  130  Ctrl-C"""
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(hmsact.__version__, prog_name="hmsact")
 @global_options
 @click.pass_context
@@ -82,6 +105,11 @@ def run(arguments: Sequence[str]) -> int:
     """Runs a command; returns its exit code. Errors are one line on standard error."""
     try:
         told: Any = commands.main(args=list(arguments), prog_name="hmsact", standalone_mode=False)
+    except InvalidArgument as error:
+        if len(error.violations) < 2 and "violations_left_out" not in error.metadata:
+            return _say("hmsact", str(error), REFUSED)
+        say_faults(error, "the request")
+        return REFUSED
     except HmsactError as error:
         return _say("hmsact", str(error), REFUSED)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -368,7 +368,15 @@ class Orchestrator:
         Raises NotFound, and Unavailable if the daemon stays away.
         """
         reader = self._reader(operation)
-        watch = Watch(reader, self._requests, after=after, everything=all, follow=follow, records=records)
+        watch = Watch(
+            reader,
+            self._requests,
+            after=after,
+            everything=all,
+            follow=follow,
+            records=records,
+            address=self.address,
+        )
         while True:
             stream = self._timelines.WatchOperation(watch.request(), metadata=self._target.metadata)
             try:
@@ -377,7 +385,7 @@ class Orchestrator:
                     if event is not None:
                         yield event
             except grpc.RpcError as failure:
-                delay_s = watch.patience.lost_s(error_of(failure, self.address))
+                delay_s = watch.lost_s(error_of(failure, self.address))
             else:
                 return
             finally:
@@ -409,7 +417,7 @@ class Orchestrator:
         try:
             return b"".join(part.part for part in stream)
         except grpc.RpcError as failure:
-            raise error_of(failure, self.address) from failure
+            raise error_of(failure, self.address) from None
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
@@ -431,4 +439,4 @@ class Orchestrator:
         try:
             return method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
         except grpc.RpcError as failure:
-            raise error_of(failure, self.address) from failure
+            raise error_of(failure, self.address) from None

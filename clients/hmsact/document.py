@@ -28,6 +28,8 @@ def read_document(export: bytes) -> Document:
         text = export.decode("ascii")
         told = strict_json(text)
     except ValueError as error:
+        if _is_cut_off(export, error):
+            raise Tampered("the file ends too early: it is cut off") from error
         at = error.lineno if isinstance(error, json.JSONDecodeError) else 0
         raise Tampered(f"this is not an export: {error}", _sequence(at)) from error
     header, entries = _header(told), list[Entry]()
@@ -36,6 +38,16 @@ def read_document(export: bytes) -> Document:
     document = Document(header, tuple(entries))
     _check_layout(text, document)
     return document
+
+
+def is_like_an_export(file: bytes) -> bool:
+    """True if a file was an export, whatever has happened to it since; False if it is something else."""
+    return f'"{FORMAT}"'.encode() in file[:256]
+
+
+def _is_cut_off(export: bytes, error: ValueError) -> bool:
+    is_open = isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Extra data")
+    return is_open and is_like_an_export(export) and not export.endswith(CLOSING.encode())
 
 
 def strict_json(text: str) -> Any:

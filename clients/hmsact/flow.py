@@ -131,7 +131,9 @@ def _write_durations(said: dict[str, Any], at: str, faults: list[Violation]) -> 
         if duration is None or isinstance(duration, str):
             continue
         if not isinstance(duration, timedelta):
-            faults.append(Violation(pointer(at, key), 'a length of time is a text such as "2m", or a timedelta'))
+            faults.append(
+                Violation(pointer(at, key), f'{duration!r} is no length of time, which is a text such as "2m"')
+            )
         elif duration % timedelta(milliseconds=1):
             faults.append(Violation(pointer(at, key), "a length of time is a whole number of milliseconds"))
         else:

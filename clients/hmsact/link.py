@@ -165,7 +165,7 @@ class Link:
         for attempt in first.welcome.gone:
             self._hand.withdraw(attempt, "lost")
         self._hand.resend()
-        log.info("%s is connected to %s", self._svc, self._target.address)
+        log.info("%s: serving %s at %s", self._svc, ", ".join(self._steps), self._target.address)
         self._hear(first)
         return True
 

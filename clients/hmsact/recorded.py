@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from hmsact.plain import word
 from hmsact.v1 import operation_pb2
 
+STATES = tuple(
+    word(operation_pb2.OperationState.DESCRIPTOR, number) for number in operation_pb2.OperationState.values() if number
+)
+"""The states of an operation."""
+
 FINAL_STATES = frozenset({"completed", "rejected", "failed", "cancelled"})
 """The states of an operation after which no more work is done."""
 

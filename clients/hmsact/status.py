@@ -1,6 +1,7 @@
 """Turns a failed gRPC call into an error of hmsact.errors: google.rpc.Status with its details (AIP-193) on one side.
 
-Works for calls of both stacks, grpc and grpc.aio.
+Works for calls of both stacks, grpc and grpc.aio. The errors are raised `from None`: what gRPC prints of a failed call
+is long and says nothing more; whoever wants it has it as the error's `__context__`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ _ERRORS: dict[grpc.StatusCode, type[HmsactError]] = {
     grpc.StatusCode.UNKNOWN: InternalError,
     grpc.StatusCode.DATA_LOSS: InternalError,
 }
+
+
+_BROKEN = ("Socket closed", "GOAWAY", "Stream removed", "Broken pipe", "reset by peer", "RST_STREAM")
+"""What gRPC says when there was a connection."""
 
 
 def error_of(failure: grpc.RpcError, address: str) -> HmsactError:
@@ -108,10 +113,11 @@ def _sentence(code: grpc.StatusCode, details: str, address: str) -> str:
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             # gRPC nests its causes; the last one, such as "Connection refused (111)", says something to people.
-            cause = re.sub(r"\s*\(\d+\)$", "", details.rsplit(": ", 1)[-1]) or "no reason given"
-            if "onnect" in details or "DNS" in details:
-                return f"cannot reach the daemon at {address} ({cause}); is hmsactd running there?"
-            return f"lost the connection to the daemon at {address} ({cause})"
+            last = details.rsplit(": ", 1)[-1].rstrip("]")
+            cause = re.sub(r"\s*\(\d+\)$", "", last) or "no reason given"
+            if code is grpc.StatusCode.CANCELLED or any(sign in details for sign in _BROKEN):
+                return f"lost the connection to the daemon at {address} ({cause})"
+            return f"cannot reach the daemon at {address} ({cause}); is hmsactd running there?"
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"the daemon at {address} gave no answer in time"
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -157,7 +157,7 @@ class Daemon:
                     Requests("default").advance(by, "test", None), timeout=START_S
                 )
             except grpc.RpcError as failure:
-                raise error_of(failure, self.address) from failure
+                raise error_of(failure, self.address) from None
         return time_of(answer.time)
 
     def __enter__(self) -> Self:

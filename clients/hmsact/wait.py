@@ -33,5 +33,5 @@ class Waiting:
     def lost_s(self, error: HmsactError) -> float:
         """The seconds to wait before the next attempt; raises the error if it does not pass, or there is no time."""
         if self.is_over():
-            raise error
+            raise error from None
         return min(self._patience.lost_s(error), self.span_s())

@@ -5,6 +5,7 @@ Shared by both clients; it makes no calls itself.
 
 from __future__ import annotations
 
+import logging
 import time
 
 from hmsact.backoff import delays_s
@@ -13,6 +14,8 @@ from hmsact.event import Event, Reader
 from hmsact.recorded import state_of
 from hmsact.requests import Requests
 from hmsact.v1 import timeline_pb2
+
+log = logging.getLogger("hmsact.watch")
 
 PATIENCE_S = 600.0
 """How long a reader waits for a daemon that has gone: longer than a restart or an upgrade, shorter than a night."""
@@ -35,7 +38,7 @@ class Patience:
         now = time.monotonic()
         self._lost_at = self._lost_at or now
         if not isinstance(error, Unavailable) or now - self._lost_at > self._patience_s:
-            raise error
+            raise error from None
         delay_s = next(self._delays_s)
         asked_s = error.retry_delay.total_seconds() if error.retry_delay else 0.0
         return max(delay_s, asked_s)
@@ -53,8 +56,11 @@ class Watch:
         everything: bool,
         follow: bool,
         records: bool,
+        address: str,
     ) -> None:
-        self.patience = Patience()
+        self._patience = Patience()
+        self._address = address
+        self._is_lost = False
         self._reader = reader
         self._requests = requests
         self._cursor = after.cursor if isinstance(after, Event) else after or ""
@@ -67,9 +73,18 @@ class Watch:
         """Asks for all that follows what was had."""
         return self._requests.watch(self._reader.operation.id, self._cursor, follow=self._follow, records=self._records)
 
+    def lost_s(self, error: HmsactError) -> float:
+        """The seconds to wait before asking again; raises the error as Patience does. An absence is told once."""
+        delay_s = self._patience.lost_s(error)
+        if not self._is_lost:
+            self._is_lost = True
+            log.warning("lost the connection to the daemon at %s; trying again", self._address)
+        return delay_s
+
     def take(self, frame: timeline_pb2.WatchOperationResponse) -> Event | None:
         """The event in the frame; None if there is none, if it was had before, or if it is not to be told."""
-        self.patience.regained()
+        self._patience.regained()
+        self._is_lost = False
         if frame.WhichOneof("frame") == "heartbeat":
             self._cursor = frame.heartbeat.cursor or self._cursor
             return None

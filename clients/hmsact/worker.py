@@ -94,10 +94,19 @@ class Worker:
         """Works until SIGTERM or Ctrl-C: then it takes nothing more, finishes what it has, reports it, and returns.
 
         At a second signal it gives up what it has in hand, which then goes to others, and exits (SystemExit); a plain
-        function that is running can't be stopped, and keeps the process until it returns. Raises an HmsactError if the
-        daemon will not have this worker: Unauthenticated, Refused, InvalidArgument.
+        function that is running can't be stopped, and keeps the process until it returns. If the daemon will not have
+        this worker, as when the token is wrong, it says why in a line and exits with code 1.
+
+        Where nobody has set logging up, what it has to say goes to standard error.
         """
-        given_up = asyncio.run(self._run_until_signalled())
+        if not log.hasHandlers():
+            log.addHandler(logging.StreamHandler())
+            log.setLevel(logging.INFO)
+        try:
+            given_up = asyncio.run(self._run_until_signalled())
+        except HmsactError as error:
+            log.error("%s: %s", self.svc, error)
+            sys.exit(1)
         if given_up is not None:
             log.warning("%s was stopped before it had finished", self.svc)
             sys.exit(128 + given_up)
@@ -156,7 +165,8 @@ class Worker:
                 given_up = number
                 serving.cancel()
             else:
-                log.info("%s finishes what it has in hand", self.svc)
+                if self._service.is_busy:
+                    log.info("%s finishes what it has in hand", self.svc)
                 self.stop()
 
         try:
@@ -182,6 +192,11 @@ class _Service:
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix=f"hmsact {svc} step")
         self._tasks: asyncio.TaskGroup | None = None
         self.link = Link(target, svc, tuple(handlers), max_in_flight, self._hand, self._begin)
+
+    @property
+    def is_busy(self) -> bool:
+        """True while it has something in hand."""
+        return not self._hand.is_empty
 
     async def run(self) -> HmsactError | None:
         """Works until the link has ended; returns the error it ended with."""

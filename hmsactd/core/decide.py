@@ -358,12 +358,12 @@ def _handed(story: _Story, told: i.Claim | i.Release | i.Assign) -> None:
         case i.Claim():
             may_decide(story.operation, item, told.by)
             if item.claimed_by != told.by.id:
-                story.add(e.CheckpointClaimed(story.now, told.by, item.instance))
+                story.add(e.CheckpointClaimed(story.now, told.by, item.instance, told.reason))
         case i.Release():
             if item.claimed_by != told.by.id:
                 holder = f"{item.claimed_by} holds it" if item.claimed_by else "nobody holds it"
                 raise Rejected(Ground.PRECONDITION, "NOT_CLAIMED_BY_CALLER", f"you have not claimed it: {holder}")
-            story.add(e.CheckpointReleased(story.now, told.by, item.instance))
+            story.add(e.CheckpointReleased(story.now, told.by, item.instance, told.reason))
         case i.Assign():
             may_hold(story.operation, item, told.assignee)
             person = told.assignee.id

@@ -175,6 +175,7 @@ class CheckpointClaimed:
     at: int
     by: Principal
     instance: int
+    reason: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ class CheckpointReleased:
     at: int
     by: Principal
     instance: int
+    reason: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)

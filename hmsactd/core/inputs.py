@@ -114,6 +114,7 @@ class Claim:
 
     by: Principal
     checkpoint: str
+    reason: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Release:
 
     by: Principal
     checkpoint: str
+    reason: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)

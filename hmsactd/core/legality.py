@@ -117,9 +117,9 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
         case e.StepSkipped():
             yield i.SkipStep(by, name, event.reason)
         case e.CheckpointClaimed():
-            yield i.Claim(by, name)
+            yield i.Claim(by, name, event.reason)
         case e.CheckpointReleased():
-            yield i.Release(by, name)
+            yield i.Release(by, name, event.reason)
         case e.CheckpointAssigned():
             yield i.Assign(by, name, _assignee(operation, event), event.reason)
         case e.CheckpointApproved():

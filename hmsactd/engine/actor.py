@@ -98,6 +98,11 @@ class Actor:
         return self._timeline.summary if self._timeline is not None else None
 
     @property
+    def is_new(self) -> bool:
+        """True until its operation is on the record."""
+        return self._is_new
+
+    @property
     def is_idle(self) -> bool:
         """True if it waits for mail."""
         return self.idle_since > 0 and not self._mailbox

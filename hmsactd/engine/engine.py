@@ -45,6 +45,9 @@ SWEEP_EVERY_US = 1_000_000
 IN_DOUBT_MAX = 1_000
 """Operations looked at again, in one sweep, after a failure of the store: it may have failed for thousands."""
 
+ENDED_LATELY_MAX = 2_048
+"""Summaries kept of operations that have ended: whoever started one asks for its end a moment later."""
+
 ATTENDANCE_EVERY_US = 30_000_000
 """How often pending checkpoints are looked through for those that nobody may decide."""
 
@@ -109,6 +112,8 @@ class Engine:
         self._refill_wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._in_doubt: set[tuple[str, str]] = set()
+        self._was_in_doubt = False
+        self._ended_lately: dict[tuple[str, str], Summary] = {}
         self._open: Counter[str] = Counter()
         """Operations that are not final, by namespace. A namespace once seen stays."""
         self._attended: dict[str, tuple[int, str]] = {}
@@ -235,7 +240,7 @@ class Engine:
             await actor.run()
             if actor.operation is not None and actor.operation.is_final and not actor.is_in_doubt:
                 # Whether it has just recorded its end, or found it on the record after a failure.
-                self.endings.come(*key, actor.operation)
+                self._note_end(key, actor.operation, actor.summary)
         except Exception:
             log.exception("actor failed", namespace=key[0], operation=key[1])
         finally:
@@ -245,17 +250,24 @@ class Engine:
                 self._in_doubt.add(key)
             self._ended.set()
 
+    def _note_end(self, key: tuple[str, str], operation: Operation, summary: Summary | None) -> None:
+        if summary is not None:
+            self._ended_lately[key] = summary
+            if len(self._ended_lately) > ENDED_LATELY_MAX:
+                del self._ended_lately[next(iter(self._ended_lately))]
+        self.endings.come(*key, operation)
+
     async def look(self, namespace: str, operation_id: str) -> Operation | None:
         """The state of an operation as recorded; None if there is none."""
         found = await self.timelines.load(namespace, operation_id)
         return replay(found[1]) if found is not None else None
 
     async def summary(self, namespace: str, operation_id: str) -> Summary | None:
-        """An operation as last kept; from memory if it is busy."""
-        actor = self._actors.get((namespace, operation_id))
-        if actor is not None and actor.summary is not None:
-            return actor.summary
-        return await self.store.summary(namespace, operation_id)
+        """An operation as last kept; from memory if it is busy, or has ended a moment ago."""
+        key = (namespace, operation_id)
+        actor = self._actors.get(key)
+        known = actor.summary if actor is not None else self._ended_lately.get(key)
+        return known if known is not None else await self.store.summary(namespace, operation_id)
 
     # -- what actors need ----------------------------------------------------------------------------------------------
 
@@ -319,6 +331,9 @@ class Engine:
         """Let idle actors go: what they wait for is in the store. Look at operations that a failure left in doubt."""
         while True:
             self.dispatch.look_again()
+            if self._was_in_doubt and not self._in_doubt:
+                await self._recount()
+            self._was_in_doubt = bool(self._in_doubt)
             for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
                 self.nudge(*self._in_doubt.pop(), _nothing)
             now = self.clock.now()
@@ -326,6 +341,19 @@ class Engine:
                 if actor.is_idle and now - actor.idle_since >= self._limits.idle_us:
                     actor.close()
             await self.clock.sleep_until(now + SWEEP_EVERY_US)
+
+    async def _recount(self) -> None:
+        """Count open operations anew: what failed may have been recorded all the same."""
+        try:
+            tallies = await self.store.tallies()
+        except StoreUnavailable:
+            return
+        counted = Counter(actor.namespace for actor in self._actors.values() if actor.is_new)
+        for tally in tallies:
+            if tally.state not in FINAL:
+                counted[tally.namespace] += tally.count
+        for namespace in self._open:
+            self._open[namespace] = counted[namespace]
 
     async def _attend(self) -> None:
         """Notice pending checkpoints that nobody may decide."""

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from hmsactd.core.principal import Principal
 
+UNANSWERED_MAX = 1_000
+"""Reports of a session that wait for their verdict, or whose verdict waits to be sent; no more are read meanwhile."""
+
 
 class AttemptKey(NamedTuple):
     """Names one attempt of one step of one operation."""
@@ -87,6 +90,13 @@ class Session:
         self.connection = 0
         self._outbox = Outbox()
         self._news = asyncio.Event()
+        self._asked = 0
+        self._answered = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing would be lost with it: it has no call, no place reserved for one, nothing left to be told."""
+        return not (self.held or self.reported or self.reserved or self._outbox)
 
     @property
     def free(self) -> int:
@@ -108,6 +118,21 @@ class Session:
             return False
         self.reported[key] = held
         return True
+
+    def asked(self) -> None:
+        """A report is on its way to its operation; `answered` follows."""
+        self._asked += 1
+
+    def answered(self) -> None:
+        """A report has been heard, or never will be."""
+        self._asked -= 1
+        self._answered.set()
+
+    async def hearing(self) -> None:
+        """Wait until another report may be heard."""
+        while self._asked + len(self._outbox.verdicts) >= UNANSWERED_MAX:
+            self._answered.clear()
+            await self._answered.wait()
 
     def has(self, key: AttemptKey) -> bool:
         """True if the call is in its hands, or its report on the way to the record."""
@@ -156,5 +181,6 @@ class Session:
     def take_outbox(self) -> Outbox:
         """What is to be sent now."""
         self._news.clear()
+        self._answered.set()
         outbox, self._outbox = self._outbox, Outbox()
         return outbox

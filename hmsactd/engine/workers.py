@@ -79,10 +79,12 @@ class Workers:
         max_in_flight: int,
         ticket: str,
         in_hand: Sequence[AttemptKey],
+        of_principal_max: int,
     ) -> tuple[Session, int, list[AttemptKey]]:
         """A worker connects: its session, the number of the connection, and the calls that are no longer its own.
 
-        `ticket` is what `ticket_of` gave it for an earlier session; empty or no longer good, it gets a new one.
+        `ticket` is what `ticket_of` gave it for an earlier session; empty or no longer good, it gets a new one, unless
+        the principal has `of_principal_max` sessions.
         """
         named = self._tickets.session_of(ticket, principal, namespace, svc)
         session = self._dispatch.sessions.get(named) if named is not None else None
@@ -91,6 +93,12 @@ class Workers:
             if len(self._dispatch.sessions) >= self._sessions_max:
                 raise ResourceExhausted(
                     "SESSIONS_MAX", f"{self._sessions_max} workers have a session, the most allowed"
+                )
+            if self._of_principal(principal) >= of_principal_max:
+                raise ResourceExhausted(
+                    "PRINCIPAL_SESSIONS_MAX",
+                    f"{principal.id} has {of_principal_max} sessions, the most that one principal may have "
+                    "(workers.sessions_per_principal_max)",
                 )
             session_id = named if named in self._absent else f"wrk_{ULID()!s}".lower()
             session = Session(session_id or "", principal, namespace, svc, steps, max_in_flight)
@@ -102,6 +110,9 @@ class Workers:
         gone = self._compare(session, set(in_hand))
         self._dispatch.join(session)
         return session, connection, gone
+
+    def _of_principal(self, principal: Principal) -> int:
+        return sum(session.principal.id == principal.id for session in self._dispatch.sessions.values())
 
     def ticket_of(self, session: Session) -> str:
         """What a worker shows to take its session up again."""
@@ -133,10 +144,11 @@ class Workers:
         """A connection has ended. Another may have taken the session over meanwhile."""
         if session.connection != connection:
             return
-        if session.is_leaving and not session.held and not session.reported:
+        # It takes nothing from here on, whoever may still have it in mind.
+        session.gone_at = self._clock.now()
+        has_left = session.is_leaving and not session.held and not session.reported
+        if has_left or session.is_empty:
             self._dispatch.leave(session)
-        else:
-            session.gone_at = self._clock.now()
 
     def leaving(self, session: Session) -> None:
         """A worker takes no further calls."""
@@ -156,6 +168,7 @@ class Workers:
         is_held = session.report(key)
         letter: Told = told if is_held else lambda operation: _if_late(operation, told)
         future = self._tell(session.namespace, key.operation_id, letter)
+        session.asked()
         future.add_done_callback(lambda done: self._judge(session, key, is_held, done))
         if is_held:
             self._dispatch.pump(session)
@@ -168,6 +181,7 @@ class Workers:
         done: asyncio.Future[Answer],
         heard: Verdict | None = None,
     ) -> None:
+        session.answered()
         if done.cancelled():
             session.judge(Verdict(key, "again", "CANCELLED", "the report was not heard"))
             return
@@ -191,6 +205,7 @@ class Workers:
             session.judge(refused)
             return
         future = self._tell(session.namespace, key.operation_id, told)
+        session.asked()
         future.add_done_callback(lambda done: self._judge(session, key, True, done, refused))
         self._dispatch.pump(session)
 

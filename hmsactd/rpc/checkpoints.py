@@ -93,17 +93,21 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         self, request: pb.ApproveCheckpointRequest | pb.RejectCheckpointRequest, rpc: str, is_approval: bool
     ) -> Done:
         checked = self._check(request)
-        comment = checked.words("comment", request.comment or request.reason)
+        comment = checked.words("comment", request.comment)
+        reason = checked.words("reason", request.reason)
+        if request.comment and request.reason and request.comment != request.reason:
+            checked.fault("reason", "differs from the comment: say it once, as the comment", "SAID_TWICE")
         checked.done()
-        told = Decide(caller(), request.checkpoint, is_approval, request.seen or None, comment)
+        told = Decide(caller(), request.checkpoint, is_approval, request.seen or None, comment or reason)
         return await self._desk.tell(request, rpc, checked, told)
 
     # -- hand over -----------------------------------------------------------------------------------------------------
 
     async def ClaimCheckpoint(self, request: pb.ClaimCheckpointRequest, context: Context) -> pb.ClaimCheckpointResponse:
         checked = self._check(request)
+        reason = checked.words("reason", request.reason)
         checked.done()
-        told = Claim(caller(), request.checkpoint)
+        told = Claim(caller(), request.checkpoint, reason)
         done = await self._desk.tell(request, "ClaimCheckpoint", checked, told)
         return pb.ClaimCheckpointResponse(recorded=convert.recorded(done))
 
@@ -111,8 +115,9 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         self, request: pb.ReleaseCheckpointRequest, context: Context
     ) -> pb.ReleaseCheckpointResponse:
         checked = self._check(request)
+        reason = checked.words("reason", request.reason)
         checked.done()
-        told = Release(caller(), request.checkpoint)
+        told = Release(caller(), request.checkpoint, reason)
         done = await self._desk.tell(request, "ReleaseCheckpoint", checked, told)
         return pb.ReleaseCheckpointResponse(recorded=convert.recorded(done))
 
@@ -122,10 +127,13 @@ class CheckpointServicer(checkpoint_pb2_grpc.CheckpointServiceServicer):
         checked = self._check(request)
         checked.demand("assignee", request.assignee, 'says nobody; write "issuer:subject"')
         reason = checked.words("reason", request.reason)
-        checked.done()
         assignee = self._desk.identity.person(request.assignee)
+        unknown = f"the directory knows nobody called {request.assignee}"
+        if assignee is None and request.assignee and checked.faults:
+            checked.fault("assignee", unknown, "PERSON_UNKNOWN")
+        checked.done()
         if assignee is None:
-            raise NotFound("PERSON_UNKNOWN", f"the directory knows nobody called {request.assignee}")
+            raise NotFound("PERSON_UNKNOWN", unknown)
         told = Assign(caller(), request.checkpoint, assignee, reason)
         done = await self._desk.tell(request, "AssignCheckpoint", checked, told)
         return pb.AssignCheckpointResponse(recorded=convert.recorded(done))

@@ -67,8 +67,8 @@ def recorded(done: Done) -> operation_pb2.Recorded:
 # -- operations --------------------------------------------------------------------------------------------------------
 
 
-def summary(row: Summary) -> operation_pb2.Operation:
-    """An operation as lists show it."""
+def summary(row: Summary, with_words: bool) -> operation_pb2.Operation:
+    """An operation as lists show it. Its key, its labels and for whom it was asked are words of its caller."""
     issuer, _, subject = row.started_by.partition(":")
     return operation_pb2.Operation(
         namespace=row.namespace,
@@ -77,27 +77,27 @@ def summary(row: Summary) -> operation_pb2.Operation:
         state=operation_state(row.state),
         revision=row.revision,
         sequence=row.sequence,
-        key=row.key or "",
-        labels=dict(row.labels),
+        key=(row.key or "") if with_words else "",
+        labels=dict(row.labels) if with_words else {},
         start_time=timestamp(row.started_at),
         update_time=timestamp(row.updated_at),
         end_time=timestamp(row.ended_at),
         started_by=principal_pb2.Principal(issuer=issuer, subject=subject),
-        requested_by=row.requested_by or "",
+        requested_by=(row.requested_by or "") if with_words else "",
         awaited=_awaited(row),
         definition_digest=row.digest,
     )
 
 
 def operation(
-    row: Summary, state: Operation, said: Payloads, left_out: Container[int], now: int
+    row: Summary, state: Operation, said: Payloads, left_out: Container[int], now: int, with_words: bool
 ) -> operation_pb2.Operation:
     """An operation with its flow, input and output. `row` brings what the state does not know: key and labels.
 
     `left_out` are the events whose outputs there was no room for.
     """
     # The row was read beside the state, maybe an event earlier or later: what both know is taken from the state.
-    message = summary(row)
+    message = summary(row, with_words)
     fresh = summarise(row.namespace, row.operation, state)
     message.state = operation_state(state.state.value)
     message.revision = state.revision

@@ -24,15 +24,20 @@ def encode(query: tuple[str, ...], position: list[int | str]) -> str:
 
 def decode(field: str, text: str, query: tuple[str, ...], shape: tuple[type, ...]) -> list[int | str] | None:
     """The position in a cursor, None for an empty one. Raises `InvalidArgument` if it is not a cursor of this query."""
-    if not text:
-        return None
+    check(field, text, shape)
     position = _read(text)
-    if position is None or tuple(map(type, position[1:])) != shape or not all(map(_can_be_ours, position[1:])):
-        raise InvalidArgument([Violation(field, "is not a cursor that this daemon has given", "BAD_CURSOR")])
+    if position is None:
+        return None
     if position[0] != _mark(query):
         sentence = "is a cursor of another query: send it with the filter, order and operation that it came with"
         raise InvalidArgument([Violation(field, sentence, "CURSOR_OF_ANOTHER_QUERY")])
     return position[1:]
+
+
+def check(field: str, text: str, shape: tuple[type, ...]) -> None:
+    """Raises `InvalidArgument` for what is no cursor of any query: what can be said before the query is known."""
+    if text and not _is_ours(_read(text), shape):
+        raise InvalidArgument([Violation(field, "is not a cursor that this daemon has given", "BAD_CURSOR")])
 
 
 def _read(text: str) -> list[int | str] | None:
@@ -45,6 +50,12 @@ def _read(text: str) -> list[int | str] | None:
     except (binascii.Error, ValueError):
         return None
     return found if isinstance(found, list) and found else None
+
+
+def _is_ours(position: list[int | str] | None, shape: tuple[type, ...]) -> bool:
+    if position is None:
+        return False
+    return tuple(map(type, position[1:])) == shape and all(map(_can_be_ours, position[1:]))
 
 
 def _can_be_ours(part: int | str) -> bool:

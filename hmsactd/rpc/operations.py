@@ -24,8 +24,10 @@ Context = aio.ServicerContext[Any, Any]
 WAIT_DEFAULT_MS = 60_000
 WAIT_MAX_MS = 600_000
 
-OUTPUTS_SHOWN_MAX_BYTES = 1024 * 1024
-"""Outputs that travel with an operation: with what is read at a time beyond it, still below what a message may have."""
+OUTPUTS_SHARE = 4
+"""Outputs that travel with an operation have a quarter of a message, 1 MiB by default. 256 KiB of JSON are kept as up
+to 768 KiB, because everything but ASCII is escaped: with an input, and the last output once more as the operation's,
+that comes to 2.5 of 4 MiB."""
 
 OUTPUTS_READ_AT_A_TIME = 4
 
@@ -67,7 +69,8 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
             oldest_first=request.order_by == "start_time",
             limit=size + 1,
         )
-        page = fitting(map(convert.summary, rows[:size]))
+        may_read = self._desk.may_read_payloads
+        page = fitting(convert.summary(row, may_read) for row in rows[:size])
         last = rows[len(page) - 1] if len(rows) > len(page) else None
         token = cursor.encode(query, [last.started_at, last.operation]) if last is not None else ""
         return pb.ListOperationsResponse(operations=page, next_page_token=token)
@@ -99,7 +102,7 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
         elif row.ended_at is None:
             row = await self._desk.engine.summary(namespace, operation_id) or row
-        return pb.WaitOperationResponse(operation=convert.summary(row))
+        return pb.WaitOperationResponse(operation=convert.summary(row, self._desk.may_read_payloads))
 
     # -- steer ---------------------------------------------------------------------------------------------------------
 
@@ -160,10 +163,14 @@ async def shown(desk: Desk, namespace: str, operation_id: str, outputs_of: Colle
     assert row is not None, "an operation that has a timeline has a summary"
     said = dict(await desk.said(namespace, operation_id, [1]))
     wanted = convert.output_sequences(state, outputs_of)
-    room = OUTPUTS_SHOWN_MAX_BYTES
+    room = desk.settings.grpc.message_max_bytes // OUTPUTS_SHARE
     while wanted and room > 0:
-        some, wanted = wanted[:OUTPUTS_READ_AT_A_TIME], wanted[OUTPUTS_READ_AT_A_TIME:]
-        found = await desk.said(namespace, operation_id, some)
-        said |= found
-        room -= sum(map(len, found.values()))
-    return convert.operation(row, state, said, frozenset(wanted), desk.clock.now())
+        found = await desk.said(namespace, operation_id, wanted[:OUTPUTS_READ_AT_A_TIME])
+        for sequence in wanted[:OUTPUTS_READ_AT_A_TIME]:
+            output = found.get((sequence, "output"), b"")
+            room -= len(output)
+            if room < 0:
+                break
+            said[sequence, "output"] = output
+            wanted = wanted[1:]
+    return convert.operation(row, state, said, frozenset(wanted), desk.clock.now(), desk.may_read_payloads)

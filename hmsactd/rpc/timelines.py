@@ -6,7 +6,7 @@ one costs nobody memory.
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +19,12 @@ from hmsactd.core.apply import apply
 from hmsactd.core.operation import Operation
 from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import ItemDefinition
-from hmsactd.errors import InvalidArgument, ResourceExhausted, Unavailable, Violation
+from hmsactd.errors import InvalidArgument, Unavailable, Violation
 from hmsactd.rpc import convert, cursor
 from hmsactd.rpc.caller import caller
-from hmsactd.rpc.desk import Desk, namespace_of
+from hmsactd.rpc.desk import Desk, check
 from hmsactd.rpc.patience import Patience
+from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import timestamp
 from hmsactd.timeline import codec
 from hmsactd.timeline.follow import Follower
@@ -32,42 +33,50 @@ from hmsactd.timeline.timeline import Recorded
 Context = aio.ServicerContext[Any, Any]
 
 PAGE = 10
-"""Events read at a time: with the largest payloads they come to 2.5 MiB, and most operations have not many more."""
+"""Events read at a time: most operations have not many more."""
 
 EARLIER_SIZES_MAX = 16
 
 PAGE_MAX_BYTES = 1024 * 1024
-"""A page of a list ends once it holds this much: with what is read at a time beyond it, a message has room for it."""
+"""Records and payloads that are read at a time, and that travel in one page; a larger event is alone in its page.
+256 KiB of JSON are kept as up to 768 KiB, because everything but ASCII is escaped: with its record, such an event has
+room in a message four times over a page's bound."""
+
+PART_MAX_BYTES = 1024 * 1024
+"""What travels of an export in one message. Parts are cut anywhere: the file is what they are joined to."""
 
 
 class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     """Shows what has happened."""
 
-    def __init__(self, desk: Desk, patience: Patience) -> None:
+    def __init__(self, desk: Desk, patience: Patience, streams: Streams) -> None:
         self._desk = desk
         self._patience = patience
-        self._streams: Counter[str] = Counter()
+        self._streams = streams
         self._behind: dict[Follower, int] = {}
 
     @property
     def stream_count(self) -> int:
-        """How many streams are open."""
-        return self._streams.total()
+        """How many operations are being watched, each watcher counted."""
+        return len(self._behind)
 
     @property
     def lag_max(self) -> int:
-        """How many events the slowest stream has read and not sent yet, at least."""
+        """How many events the slowest watcher has read and not sent yet, at least."""
         return max(self._behind.values(), default=0)
 
     async def WatchOperation(
         self, request: pb.WatchOperationRequest, context: Context
     ) -> AsyncIterator[pb.WatchOperationResponse]:
-        namespace = namespace_of(self._desk, request)
+        checked = check(self._desk, request)
+        checked.gather(lambda: cursor.check("after", request.after, (int,)))
+        checked.done()
+        namespace = checked.namespace
         operation_id = await self._desk.known(namespace, request.operation_id)
         query = ("watch", namespace, operation_id)
         position = cursor.decode("after", request.after, query, (int,))
         sent = int(position[0]) if position else 0
-        with self._stream(caller(), namespace, operation_id) as follower:
+        with self._following(caller(), namespace, operation_id) as follower:
             story = _Story(await self._history(namespace, operation_id, sent))
             while True:
                 async for row, said, behind in self._rows(namespace, operation_id, sent):
@@ -88,7 +97,10 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                     yield pb.WatchOperationResponse(heartbeat=beat, state=story.state)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
-        namespace = namespace_of(self._desk, request)
+        checked = check(self._desk, request)
+        checked.gather(lambda: cursor.check("page_token", request.page_token, (int,)))
+        checked.done()
+        namespace = checked.namespace
         operation_id = await self._desk.known(namespace, request.operation_id)
         size = self._desk.page_size(request.page_size)
         query = ("events", namespace, operation_id, "backwards" if request.backwards else "forwards")
@@ -102,7 +114,8 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             limit=size + 1,
             backwards=request.backwards,
         )
-        page, said = await self._fitting(namespace, operation_id, rows[:size])
+        page = _fitting(rows[:size])
+        said = await self._desk.said(namespace, operation_id, [row.sequence for row in page])
         cast = _cast(await self._desk.view(namespace, operation_id))
         token = cursor.encode(query, [page[-1].sequence]) if len(rows) > len(page) else ""
         watch = ("watch", namespace, operation_id)
@@ -117,17 +130,23 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     async def ExportOperation(
         self, request: pb.ExportOperationRequest, context: Context
     ) -> AsyncIterator[pb.ExportOperationResponse]:
-        namespace = namespace_of(self._desk, request)
-        operation_id = await self._desk.known(namespace, request.operation_id)
-        parts = self._desk.timelines.export(
-            namespace,
-            operation_id,
-            self._desk.clock.now(),
-            reveal=self._desk.may_read_payloads,
-            earlier=self._sizes(request),
-        )
-        async for part in parts:
-            yield pb.ExportOperationResponse(part=part)
+        checked = check(self._desk, request)
+        earlier = checked.gather(lambda: self._sizes(request))
+        checked.done()
+        assert earlier is not None
+        namespace = checked.namespace
+        with self._streams.one_more(caller()):
+            operation_id = await self._desk.known(namespace, request.operation_id)
+            parts = self._desk.timelines.export(
+                namespace,
+                operation_id,
+                self._desk.clock.now(),
+                reveal=self._desk.may_read_payloads,
+                earlier=earlier,
+            )
+            async for part in parts:
+                for start in range(0, len(part), PART_MAX_BYTES):
+                    yield pb.ExportOperationResponse(part=part[start : start + PART_MAX_BYTES])
 
     def _sizes(self, request: pb.ExportOperationRequest) -> list[int]:
         """The earlier sizes that an export is to be joined to."""
@@ -144,21 +163,6 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             raise InvalidArgument(faults)
         return list(request.earlier_sizes)
 
-    async def _fitting(
-        self, namespace: str, operation_id: str, rows: list[Recorded]
-    ) -> tuple[list[Recorded], convert.Payloads]:
-        """As many of the rows, with what was said in them, as a message has room for; at least one page of a watch."""
-        said: dict[tuple[int, str], bytes] = {}
-        room = PAGE_MAX_BYTES
-        for start in range(0, len(rows), PAGE):
-            some = rows[start : start + PAGE]
-            if room <= 0:
-                return rows[:start], said
-            found = await self._desk.said(namespace, operation_id, [row.sequence for row in some])
-            said |= found
-            room -= sum(map(len, found.values())) + sum(len(row.record) for row in some)
-        return rows, said
-
     # -- reading -------------------------------------------------------------------------------------------------------
 
     async def _rows(
@@ -167,12 +171,13 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         """Everything that is recorded after a sequence by now, with what was said, and how many are read beyond it."""
         while True:
             rows = await self._desk.timelines.records(namespace, operation_id, after=after, limit=PAGE)
-            said = await self._desk.said(namespace, operation_id, [row.sequence for row in rows])
-            for index, row in enumerate(rows, 1):
+            some = _fitting(rows)
+            said = await self._desk.said(namespace, operation_id, [row.sequence for row in some])
+            for index, row in enumerate(some, 1):
                 yield row, said, len(rows) - index
-            if len(rows) < PAGE:
+            if len(some) == len(rows) < PAGE:
                 return
-            after = rows[-1].sequence
+            after = some[-1].sequence
 
     async def _history(self, namespace: str, operation_id: str, until: int) -> Operation | None:
         """The state after the events that a resuming watcher has seen."""
@@ -191,22 +196,13 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         return operation
 
     @contextmanager
-    def _stream(self, who: Principal, namespace: str, operation_id: str) -> Iterator[Follower]:
-        """Follow an operation; count the streams of a principal."""
-        most = self._desk.bounds.streams_per_principal_max
-        if self._streams[who.id] >= most:
-            raise ResourceExhausted("STREAMS_MAX", f"{who.id} has {most} streams open, and that is the bound")
-        self._streams[who.id] += 1
-        try:
-            with self._desk.timelines.follow(namespace, operation_id) as follower:
-                try:
-                    yield follower
-                finally:
-                    self._behind.pop(follower, None)
-        finally:
-            self._streams[who.id] -= 1
-            if not self._streams[who.id]:
-                del self._streams[who.id]
+    def _following(self, who: Principal, namespace: str, operation_id: str) -> Iterator[Follower]:
+        with self._streams.one_more(who), self._desk.timelines.follow(namespace, operation_id) as follower:
+            self._behind[follower] = 0
+            try:
+                yield follower
+            finally:
+                del self._behind[follower]
 
 
 class _Story:
@@ -236,3 +232,13 @@ class _Story:
 
 def _cast(operation: Operation) -> dict[int, ItemDefinition]:
     return {item.instance: item.definition for item in operation.items}
+
+
+def _fitting(rows: list[Recorded]) -> list[Recorded]:
+    """As many of the rows as there is room for with what was said in them; at least one, if there are any."""
+    room = PAGE_MAX_BYTES
+    for index, row in enumerate(rows):
+        room -= len(row.record) + sum(said["size"] for said in json.loads(row.record)["payloads"].values())
+        if room < 0:
+            return rows[: max(index, 1)]
+    return rows

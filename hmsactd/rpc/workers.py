@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from itertools import chain
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from grpc import aio
 from hmsact.v1 import worker_pb2 as pb
 from hmsact.v1 import worker_pb2_grpc
@@ -16,8 +19,9 @@ from hmsactd.core.payload import Payload
 from hmsactd.engine.session import AttemptKey, Call, Outbox, Session, Verdict
 from hmsactd.errors import HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
 from hmsactd.rpc.caller import caller
-from hmsactd.rpc.desk import Checked, Desk, check
+from hmsactd.rpc.desk import WHOLE_ID, Checked, Desk, check
 from hmsactd.rpc.patience import Patience
+from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import duration, span_ms, timestamp
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
 
@@ -29,8 +33,14 @@ CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 ID_MAX = 64
 
-CALLS_SENT_MAX_BYTES = 2 * 1024 * 1024
-"""Calls that travel in one message: half of what a message may have."""
+SENT_MAX_BYTES = 1024 * 1024
+"""What travels in one message, a quarter of what it may have; a larger call travels alone."""
+
+HELLO_WITHIN_S = 10
+"""How long a stream may be open without a hello: it has its place among the streams of its principal."""
+
+HEARD_AT_A_TIME = 100
+"""Reports or beats heard before others have their turn: few milliseconds, however many a message has."""
 
 VERDICTS = {
     "recorded": pb.VERDICT_KIND_RECORDED,
@@ -43,50 +53,76 @@ VERDICTS = {
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     """Gives calls to workers and takes their reports."""
 
-    def __init__(self, desk: Desk, patience: Patience) -> None:
+    def __init__(self, desk: Desk, patience: Patience, streams: Streams) -> None:
         self._desk = desk
         self._patience = patience
+        self._streams = streams
 
     async def Work(self, request_iterator: Any, context: Context) -> AsyncIterator[pb.WorkResponse]:
         requests: AsyncIterator[pb.WorkRequest] = request_iterator.__aiter__()
-        try:
-            first = await anext(requests)
-        except StopAsyncIteration:
-            raise InvalidArgument([_no_hello()]) from None
-        session, connection, welcome = self._hello(first)
-        worker = _Connection(self._desk, session, connection)
-        try:
-            yield welcome
-            worker.hear(first)
-            async for response in self._converse(worker, requests):
-                yield response
-        finally:
-            self._desk.engine.workers.goodbye(session, connection)
+        with self._streams.one_more(caller()):
+            first = await self._first(requests)
+            session, connection, welcome = self._hello(first)
+            worker = _Connection(self._desk, session, connection)
+            try:
+                yield welcome
+                # Closed here and now: a task group must end in the task that began it.
+                async with aclosing(self._converse(worker, first, requests)) as responses:
+                    async for response in responses:
+                        yield response
+            finally:
+                self._desk.engine.workers.goodbye(session, connection)
+
+    async def _first(self, requests: AsyncIterator[pb.WorkRequest]) -> pb.WorkRequest:
+        """The first message, unless it is too long in coming or the daemon goes down."""
+        with anyio.move_on_after(HELLO_WITHIN_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._cancel_when_stopping, tasks.cancel_scope, name="awaits a hello")
+                first = await anext(requests, None)
+                tasks.cancel_scope.cancel()
+            if self._patience.is_stopping:
+                raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
+            if first is None:
+                raise InvalidArgument([_no_hello()])
+            return first
+        raise InvalidArgument([Violation("hello", f"did not come within {HELLO_WITHIN_S} s", "REQUIRED")])
+
+    async def _cancel_when_stopping(self, scope: anyio.CancelScope) -> None:
+        await self._patience.stopping()
+        scope.cancel()
 
     async def _converse(
-        self, worker: _Connection, requests: AsyncIterator[pb.WorkRequest]
-    ) -> AsyncIterator[pb.WorkResponse]:
+        self, worker: _Connection, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]
+    ) -> AsyncGenerator[pb.WorkResponse]:
         """Send what the session has, while a task of its own reads what the worker says."""
         errors: list[HmsactdError] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, worker, requests, errors, name=f"read {worker.session.id}")
+            tasks.start_soon(self._read, worker, first, requests, errors, name=f"read {worker.session.id}")
             tasks.start_soon(self._drain, worker, name=f"drain {worker.session.id}")
             try:
                 async for response in worker.responses():
                     yield response
+            except GeneratorExit:
+                # The stream was cut. Let out from here it would come in a group, which is not how a generator ends.
+                return
             finally:
                 tasks.cancel_scope.cancel()
         if errors:
             raise errors[0]
 
     async def _read(
-        self, worker: _Connection, requests: AsyncIterator[pb.WorkRequest], errors: list[HmsactdError]
+        self,
+        worker: _Connection,
+        first: pb.WorkRequest,
+        requests: AsyncIterator[pb.WorkRequest],
+        errors: list[HmsactdError],
     ) -> None:
         try:
+            await worker.hear(first)
             async for request in requests:
                 if request.HasField("hello"):
                     raise InvalidArgument([Violation("hello", "was said before: say it once", "HELLO_TWICE")])
-                worker.hear(request)
+                await worker.hear(request)
         except HmsactdError as error:
             errors.append(error)
         finally:
@@ -116,6 +152,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             min(hello.max_in_flight, settings.max_in_flight),
             hello.session,
             [_key(attempt) for attempt in hello.in_hand],
+            settings.sessions_per_principal_max,
         )
         welcome = pb.Welcome(
             session=workers.ticket_of(session),
@@ -169,17 +206,23 @@ class _Connection:
 
     # -- what the worker says ------------------------------------------------------------------------------------------
 
-    def hear(self, request: pb.WorkRequest) -> None:
-        if self.session.connection != self._number:
-            return
+    async def hear(self, request: pb.WorkRequest) -> None:
+        """Take in a message; not faster than its reports are judged, and the verdicts taken away."""
         for index, report in enumerate(request.reports):
+            await self._turn(index)
+            await self.session.hearing()
+            if self._is_over:
+                return
             if len(report.attempt.operation_id) > ID_MAX:
                 # A verdict repeats the id, so that this one might have no room in a message.
                 place = f"reports[{index}].attempt.operation_id"
                 raise InvalidArgument([Violation(place, "is no operation id", "BAD_OPERATION_ID")])
             self._report(report)
-        for beat in request.beats:
+        for index, beat in enumerate(request.beats):
+            await self._turn(index)
             self._workers.beat(self.session, _key(beat.attempt))
+        if self._is_over:
+            return
         if request.max_in_flight < 0:
             raise InvalidArgument([Violation("max_in_flight", "is negative", "OUT_OF_RANGE")])
         if request.max_in_flight:
@@ -188,8 +231,22 @@ class _Connection:
         if request.leaving:
             self._workers.leaving(self.session)
 
+    @property
+    def _is_over(self) -> bool:
+        """True once another connection has taken the session over."""
+        return self.session.connection != self._number
+
+    async def _turn(self, heard: int) -> None:
+        if heard % HEARD_AT_A_TIME == HEARD_AT_A_TIME - 1:
+            await anyio.lowlevel.checkpoint()
+
     def _report(self, report: pb.Report) -> None:
         key, by = _key(report.attempt), self.session.principal
+        if not WHOLE_ID.fullmatch(key.operation_id):
+            # Nobody has such an operation: none has to be looked for, and what was done isn't even read.
+            sentence = f"there is no operation {key.operation_id}"
+            self.session.judge(Verdict(key, "refused", "OPERATION_UNKNOWN", sentence))
+            return
         match report.WhichOneof("outcome"):
             case "done":
                 try:
@@ -227,7 +284,7 @@ class _Connection:
 
     async def responses(self) -> AsyncIterator[pb.WorkResponse]:
         while True:
-            if self.session.connection != self._number:
+            if self._is_over:
                 return
             outbox = self.session.take_outbox()
             for response in self._batches(outbox):
@@ -241,26 +298,24 @@ class _Connection:
             if not outbox:
                 await self.session.news()
 
-    def _batches(self, outbox: Outbox) -> list[pb.WorkResponse]:
+    def _batches(self, outbox: Outbox) -> Iterator[pb.WorkResponse]:
         """The outbox as messages, each well below what a message may have."""
-        if not outbox:
-            return []
         namespace = self.session.namespace
-        current = pb.WorkResponse(
-            verdicts=[_verdict(namespace, verdict) for verdict in outbox.verdicts],
-            withdrawn=[pb.Withdrawn(attempt=_attempt(namespace, key), code=code) for key, code in outbox.withdrawn],
+        parts = chain(
+            (pb.WorkResponse(verdicts=[_verdict(namespace, verdict)]) for verdict in outbox.verdicts),
+            (pb.WorkResponse(withdrawn=[_withdrawn(namespace, key, code)]) for key, code in outbox.withdrawn),
+            (pb.WorkResponse(calls=[_call(namespace, call)]) for call in outbox.calls),
         )
-        batches = [current]
-        room = CALLS_SENT_MAX_BYTES
-        for call in outbox.calls:
-            size = len(call.input) + sum(map(len, call.outputs.values()))
-            if size > room and current.calls:
-                current = pb.WorkResponse()
-                batches.append(current)
-                room = CALLS_SENT_MAX_BYTES
+        current, room = pb.WorkResponse(), SENT_MAX_BYTES
+        for part in parts:
+            size = part.ByteSize()
+            if size > room and room < SENT_MAX_BYTES:
+                yield current
+                current, room = pb.WorkResponse(), SENT_MAX_BYTES
+            current.MergeFrom(part)
             room -= size
-            current.calls.append(_call(namespace, call))
-        return batches
+        if room < SENT_MAX_BYTES:
+            yield current
 
 
 def _call(namespace: str, call: Call) -> pb.Call:
@@ -285,6 +340,10 @@ def _verdict(namespace: str, verdict: Verdict) -> pb.Verdict:
         code=verdict.code,
         reason=verdict.reason,
     )
+
+
+def _withdrawn(namespace: str, key: AttemptKey, code: str) -> pb.Withdrawn:
+    return pb.Withdrawn(attempt=_attempt(namespace, key), code=code)
 
 
 def _attempt(namespace: str, key: AttemptKey) -> pb.Attempt:

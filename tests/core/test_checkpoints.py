@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import rfc8785
 
-from hmsactd.core.inputs import Assign, Decide
+from hmsactd.core.inputs import Assign, Claim, Decide, Release
 from hmsactd.core.operation import Operation
 from hmsactd.core.principal import DAEMON, Principal, PrincipalKind
 from hmsactd.core.shown import released_by
@@ -221,6 +221,14 @@ def test_a_claim_can_be_given_back() -> None:
     talk.claim(MGARCIA, "review")
     assert talk.release(MGARCIA, "review") == ["checkpoint_released review by=mgarcia"]
     assert kinds(talk.approve(JDAVIS, "review")) == ["checkpoint_approved"]
+
+
+def test_why_a_checkpoint_is_claimed_or_given_back_is_on_the_record() -> None:
+    talk = pending()
+    claimed = talk.hear(Claim(MGARCIA, "review", payload("I know the case")))
+    assert claimed == ["checkpoint_claimed review by=mgarcia reason=I know the case"]
+    released = talk.hear(Release(MGARCIA, "review", payload("on leave")))
+    assert released == ["checkpoint_released review by=mgarcia reason=on leave"]
 
 
 def test_only_the_claimant_gives_a_claim_back() -> None:

@@ -379,6 +379,30 @@ def test_garbage_and_forgeries_are_no_page_tokens(developer: Caller) -> None:
         assert refusal.violations == [("page_token", "BAD_CURSOR")]
 
 
+def test_everything_that_is_wrong_with_reading_a_timeline_is_told_at_once(developer: Caller) -> None:
+    wrong: dict[str, Any] = {"namespace": "No Namespace", "operation_id": "no id"}
+    shared = [("namespace", "BAD_NAME"), ("operation_id", "BAD_OPERATION_ID")]
+    watch = timeline_pb2.WatchOperationRequest(after="garbage", **wrong)
+    with refused("INVALID_ARGUMENT") as refusal:
+        next(developer.stream(developer.timelines.WatchOperation, watch))
+    assert refusal.violations == [*shared, ("after", "BAD_CURSOR")]
+    listing = timeline_pb2.ListEventsRequest(page_token="garbage", page_size=-1, **wrong)
+    with refused("INVALID_ARGUMENT") as refusal:
+        developer.call(developer.timelines.ListEvents, listing)
+    assert refusal.violations == [*shared, ("page_size", "OUT_OF_RANGE"), ("page_token", "BAD_CURSOR")]
+    export = timeline_pb2.ExportOperationRequest(earlier_sizes=[0], **wrong)
+    with refused("INVALID_ARGUMENT") as refusal:
+        next(developer.stream(developer.timelines.ExportOperation, export))
+    assert [place for place, _ in refusal.violations] == ["namespace", "operation_id", "earlier_sizes[0]"]
+
+
+def test_an_unknown_assignee_is_told_with_everything_else_that_is_wrong(developer: Caller) -> None:
+    operation_id = developer.start(checkpoint())
+    with refused("INVALID_ARGUMENT") as refusal:
+        developer.steer("assign", operation_id, assignee="dev:nobody", reason="x" * 70_000)
+    assert refusal.violations == [("reason", "TOO_LONG"), ("assignee", "PERSON_UNKNOWN")]
+
+
 def test_a_wrong_cursor_of_a_watch_is_refused(developer: Caller) -> None:
     mine, other = developer.start(checkpoint()), developer.start(checkpoint())
     cursor = developer.events(mine)[0].cursor

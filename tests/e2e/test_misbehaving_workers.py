@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from hmsact.testing import Daemon
-from hmsact.v1 import operation_pb2, worker_pb2
+from hmsact.v1 import operation_pb2, system_pb2, worker_pb2
 
 from tests.e2e.proxy import Proxy
 from tests.e2e.raw import Caller, RawWorker, checkpoint, done, eventually, hello, refused, step
@@ -517,6 +517,25 @@ def test_a_worker_that_leaves_finishes_what_it_has_and_is_given_nothing_more(age
         assert not worker.has_calls
     assert state_of(developer, first) == "COMPLETED"
     assert developer.kinds(second) == ["operation_started"]
+
+
+def test_a_flood_of_reports_holds_nobody_up(agency: Agency, developer: Caller) -> None:
+    flood = [
+        worker_pb2.WorkRequest(
+            reports=[
+                done(worker_pb2.Attempt(operation_id=f"op_{message:013}{number:013}", instance=1, attempt=1))
+                for number in range(10_000)
+            ]
+        )
+        for message in range(3)
+    ]
+    with agency.worker(*flood) as worker:
+        worker.welcome()
+        for _ in range(5):
+            began = time.monotonic()
+            developer.call(developer.system.Whoami, system_pb2.WhoamiRequest())
+            assert time.monotonic() - began < 1
+        assert worker.judged() == ("REFUSED", "OPERATION_UNKNOWN")
 
 
 def test_a_person_still_decides_while_workers_misbehave(agency: Agency, developer: Caller, officer: Caller) -> None:

@@ -176,7 +176,7 @@ def test_refusals_are_told_apart_from_wrong_usage(run: Run, act: Orchestrator) -
         (("get", operation.id), "nobody", 1, "token"),
         (("skip", operation.id, "check"), OFFICER, 2, "--reason"),
         (("no-such-command",), "", 2, "no-such-command"),
-        (("list", "--state", "odd"), "", 1, "odd"),
+        (("list", "--state", "odd"), "", 2, "odd"),
     ]
     act.start(name="flow", steps=[Checkpoint("review", role="fsa.officer")])
     for arguments, token, code, told in cases:

@@ -252,6 +252,30 @@ def test_a_checkpoint_is_assigned_only_to_somebody_who_could_decide_it(developer
     assert developer.kinds(operation_id) == ["operation_started", "checkpoint_pending"]
 
 
+def test_the_reason_of_a_claim_and_of_its_release_is_recorded_and_has_a_bound(
+    officer: Caller, developer: Caller
+) -> None:
+    operation_id = developer.start(checkpoint())
+    for verb in ("claim", "release"):
+        with refused("INVALID_ARGUMENT") as refusal:
+            officer.steer(verb, operation_id, reason="x" * 70_000)
+        assert refusal.violations == [("reason", "TOO_LONG")]
+        officer.steer(verb, operation_id, reason=f"to {verb}")
+    assert [dict(event.payloads) for event in developer.events(operation_id)[2:]] == [
+        {"reason": b'"to claim"'},
+        {"reason": b'"to release"'},
+    ]
+
+
+def test_a_decision_says_why_once(officer: Caller, developer: Caller) -> None:
+    operation_id = developer.start(checkpoint())
+    with refused("INVALID_ARGUMENT") as refusal:
+        officer.steer("approve", operation_id, comment="fine", reason="x" * 70_000)
+    assert refusal.violations == [("reason", "TOO_LONG"), ("reason", "SAID_TWICE")]
+    officer.steer("approve", operation_id, comment="fine", reason="fine")
+    assert developer.events(operation_id)[2].payloads["comment"] == b'"fine"'
+
+
 # -- who is calling ----------------------------------------------------------------------------------------------------
 
 

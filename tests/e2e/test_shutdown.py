@@ -151,3 +151,13 @@ def test_whatever_was_acknowledged_before_the_end_is_there_after_it(daemon: Daem
         assert developer.count() >= len(acknowledged)
         for operation_id in acknowledged:
             assert developer.get(operation_id).sequence == 2
+
+
+def test_a_worker_that_says_nothing_does_not_hold_the_daemon_up(daemon: Daemon) -> None:
+    with Caller(daemon.address) as developer, RawWorker(developer) as silent:
+        developer.start(checkpoint())
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began < ENDS_WITHIN_S
+        with refused("UNAVAILABLE", "SHUTTING_DOWN"):
+            silent.ended()

@@ -58,7 +58,14 @@ class Hands:
     def connect(self) -> Hands:
         """Say hello, with what is in hand; go on where it was."""
         self.session, self.connection, gone = self.world.engine.workers.hello(
-            self.principal, SPACE, self.svc, self.steps, self.max_in_flight, self.ticket, list(self.in_hand)
+            self.principal,
+            SPACE,
+            self.svc,
+            self.steps,
+            self.max_in_flight,
+            self.ticket,
+            list(self.in_hand),
+            of_principal_max=1_000,
         )
         self.ticket = self.world.engine.workers.ticket_of(self.session)
         for key in gone:

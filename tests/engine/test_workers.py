@@ -10,11 +10,12 @@ import pytest
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Pause, Resume, StepErred
 from hmsactd.engine.session import AttemptKey
+from hmsactd.errors import ResourceExhausted
 from hmsactd.timeline.payloads import commit_words
 from tests.core.dialogue import OPERATOR
 from tests.engine.hands import Failed, Hands
 from tests.engine.trouble import TroubledStore
-from tests.engine.world import LIMITS, SECOND, World, flow_of, kinds, living, step, with_heartbeat
+from tests.engine.world import LIMITS, SECOND, SPACE, World, flow_of, kinds, living, step, with_heartbeat
 
 GRACE_S = LIMITS.grace_us / SECOND
 ASK = flow_of(step("ask", "Irs"))
@@ -266,3 +267,26 @@ async def test_sessions_have_a_bound(world: World) -> None:
     await world.pass_time(GRACE_S + 1)
     assert world.engine.dispatch.sessions == {}
     assert world.engine.dispatch._servers == {}
+
+
+async def test_a_session_that_holds_nothing_ends_with_its_connection(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    irs.hang_up()
+    assert world.engine.dispatch.sessions == {}
+    irs.connect()
+    await world.started(ASK)
+    await world.quiet()
+    irs.hang_up()
+    assert list(world.engine.dispatch.sessions) == [irs.session.id]
+
+
+async def test_the_sessions_of_a_principal_have_a_bound(world: World) -> None:
+    irs = Hands(world, "Irs", "ask").connect()
+
+    def one_more(who: Hands, most: int) -> None:
+        world.engine.workers.hello(who.principal, SPACE, who.svc, who.steps, 1, "", [], most)
+
+    with pytest.raises(ResourceExhausted, match="sessions_per_principal_max"):
+        one_more(irs, 1)
+    one_more(irs, 2)
+    one_more(Hands(world, "Fsa", "ask"), 1)

@@ -15,13 +15,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from hmsact import Checkpoint, Event, Operation, Orchestrator, Step
 from hmsact.verify import MissingEvidence, Tampered, verify
 
 HERE = Path(__file__).parent
-HMSACT = os.path.relpath(Path(sys.executable).parent / "hmsact")
+HMSACT = str(Path(sys.executable).parent / "hmsact")
 OFFICER = "dev:jdavis@fsa.gov"
+COMMENT = "Income and payments check out"
 FLOW = [
     Step("validate_form", svc="FSA"),
     Step("eligibility_check", svc="IRS", sla="2m"),
@@ -32,7 +34,9 @@ FLOW = [
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # However it ends, its processes end and its directory is removed: also when its terminal is closed.
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
     # Whatever this shell is set up for, the demo is about its own daemon.
     for name in [name for name in os.environ if name.startswith(("HMSACT_", "HMSACTD_"))]:
         del os.environ[name]
@@ -75,6 +79,15 @@ def serving(directory: str) -> Iterator[str]:
             yield address
         finally:
             process.terminate()
+            # Not before all that it has started is gone: the directory is removed next.
+            process.wait()
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Ends the demo as Ctrl-C does, once: what is being cleaned up is not disturbed."""
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def free(host: str, port: int) -> str:
@@ -89,16 +102,16 @@ def free(host: str, port: int) -> str:
 
 
 def have_it_approved(event: Event, address: str, is_asked: bool) -> None:
-    command = [HMSACT, "approve", event.operation_id, event.name, "--token", OFFICER]
+    command = [HMSACT, "approve", event.operation_id, event.name, "--token", OFFICER, "--comment", COMMENT]
     if address != "127.0.0.1:7400":
         command += ["--address", address]
     if is_asked:
-        say("The flow waits for an officer. Be one, in another terminal (Ctrl-C ends this):")
+        say("The flow waits for an officer. Be one, in another terminal, in any directory (Ctrl-C ends this):")
         say(f"  {shlex.join(command)}\n")
         return
     say(f"The flow waits for an officer. {OFFICER} is played for you:\n")
     print(f"$ {shlex.join([*command, '--yes'])}", flush=True)
-    subprocess.run([*command, "--yes", "--comment", "Income and payments check out"], check=True)
+    subprocess.run([*command, "--yes"], check=True)
     print(flush=True)
 
 

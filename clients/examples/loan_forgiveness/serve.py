@@ -1,4 +1,4 @@
-"""A development daemon together with the four workers of the demo: `make serve`. Ctrl-C and SIGTERM end all of them."""
+"""A development daemon together with the four workers of the demo: `make serve`. Ctrl-C, SIGTERM and SIGHUP end all of them."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ WORKERS = {"FSA": "fsa.py", "IRS": "irs.py", "Treasury": "treasury.py", "Email":
 def main() -> int:
     arguments = read_arguments()
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
     with ExitStack() as running:
         try:
             daemon = start(running, daemon_command(arguments), stdout=subprocess.PIPE)
@@ -71,7 +72,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

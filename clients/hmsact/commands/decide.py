@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def inbox(invocation: Invocation, role: str | None) -> None:
         for decision in pending:
             click.echo(json.dumps(_plain(decision), ensure_ascii=False))
     elif pending:
-        header = ("OPERATION", "NAME", "CHECKPOINT", "ROLE", "WAITING", "HELD BY", "YOU MAY DECIDE")
+        header = ("OPERATION", "NAME", "CHECKPOINT", "ROLE", "WAITING", "CLAIMED / ASSIGNED", "YOU MAY DECIDE")
         click.echo(columns([header, *map(_row, pending)]))
     else:
         click.echo("Nothing waits for a decision.", err=True)
@@ -88,13 +89,21 @@ def release(invocation: Invocation, operation: str, checkpoint: str, comment: st
 @click.command()
 @click.argument("operation", metavar="OP")
 @click.argument("checkpoint", metavar="CHECKPOINT")
-@click.option("--to", "person", metavar="PERSON", required=True, help='To whom, as "issuer:subject".')
+@click.option(
+    "--to",
+    "person",
+    metavar="PERSON",
+    required=True,
+    help='To whom: "issuer:subject", or a subject of your own issuer.',
+)
 @_comment
 @global_options
 @click.pass_obj
 def assign(invocation: Invocation, operation: str, checkpoint: str, person: str, comment: str | None) -> None:
-    """Assign a decision to a person who holds the role."""
+    """Assign a decision to a person who holds the role. Others who hold it may decide all the same."""
     with invocation.orchestrator() as act:
+        if ":" not in person:
+            person = f"{act.whoami().principal.issuer}:{person}"
         found = act.get(operation).id
         recorded = act.assign(found, checkpoint, person, comment)
         say_recorded(invocation, found, f"{checkpoint} assigned to {person}", recorded)
@@ -132,12 +141,28 @@ def _decide(
     with invocation.orchestrator() as act:
         shown = act.shown(part_of_id, checkpoint)
         # In JSON the answer is for a program; what a person should see goes beside it.
-        click.echo(_paper(shown, is_approval), err=invocation.json)
-        if is_asked and not click.confirm("Approve?" if is_approval else "Reject?", err=invocation.json):
-            raise click.Abort
+        click.echo(_paper(shown), err=invocation.json)
+        if is_asked:
+            _ask(shown, "Approve?" if is_approval else "Reject?", err=invocation.json)
+        # Whoever may not decide and says --yes is refused by the daemon, on the record.
         recorded = _say_so(act, shown, comment, is_approval)
         done = f"{checkpoint} {'approved' if is_approval else 'rejected'}"
         say_recorded(invocation, shown.operation.id, done, recorded)
+
+
+def _ask(shown: Shown, question: str, *, err: bool) -> None:
+    """Returns if whoever sits there may decide and says yes; ends the command otherwise."""
+    if shown.refusal:
+        raise click.ClickException(f"you may not decide this: {shown.refusal}")
+    code = 1
+    try:
+        if click.confirm(question, err=err):
+            return
+    except click.Abort:
+        click.echo(err=True)
+        code = 130
+    click.echo("Nothing was decided.", err=True)
+    raise click.exceptions.Exit(code)
 
 
 def _say_so(act: Orchestrator, shown: Shown, comment: str | None, is_approval: bool) -> Recorded:
@@ -145,25 +170,30 @@ def _say_so(act: Orchestrator, shown: Shown, comment: str | None, is_approval: b
     return decide(shown.operation, shown.checkpoint.name, comment, shown)
 
 
-def _paper(shown: Shown, is_approval: bool) -> str:
+def _paper(shown: Shown) -> str:
     """Everything that whoever decides should see, and the digest by which the decision names it."""
     operation, checkpoint = shown.operation, shown.checkpoint
     holder = checkpoint.claimed_by or checkpoint.assigned_to
     verb = "claimed by" if checkpoint.claimed_by else "assigned to"
+    is_decided = checkpoint.decided_by is not None
+    at = local(shown.since_time)
     facts = [
         ("operation", f"{operation.id} ({operation.name}), started by {operation.started_by}"),
         ("decided by", checkpoint.role + (f", {verb} {subject_of(holder)}" if holder else "")),
-        ("pending", f"since {local(shown.since_time)}" if shown.since_time else checkpoint.state),
     ]
+    if is_decided:
+        facts.append((checkpoint.state, f"by {checkpoint.decided_by}" + (f" at {at}" if at else "")))
+    else:
+        facts.append(("pending", f"since {at}" if at else checkpoint.state))
     parts = [heading(checkpoint.name), columns(facts, indent="  ")]
     parts += ["", "  input", json_block(operation.input, "    ")]
-    for item in operation.items:
+    # What came after a decision was not there to be seen by whoever made it.
+    for item in takewhile(lambda item: item.instance != checkpoint.instance, operation.items):
         if item.state in ("done", "skipped"):
             parts += ["", f"  {item.name} ({item.state} by {item.svc})" if item.state == "done" else f"  {item.name}"]
             parts += [json_block(item.output, "    ") if item.state == "done" else "    skipped"]
-    consequence = "releases " + ", ".join(shown.releases) if shown.releases else "completes the operation"
-    parts += ["", f"  An approval {consequence}; a rejection ends the operation."]
-    parts += [f"  Digest of all this: {shown.digest}"]
-    if shown.refusal:
-        parts += [f"  You may not decide this: {shown.refusal}."]
+    if not is_decided:
+        consequence = "releases " + ", ".join(shown.releases) if shown.releases else "completes the operation"
+        parts += ["", f"  An approval {consequence}; a rejection ends the operation."]
+        parts += [f"  Digest of all this: {shown.digest}"]
     return "\n".join([*parts, ""])

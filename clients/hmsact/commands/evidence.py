@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from hmsact.commands.invocation import Invocation, global_options
+from hmsact.document import is_like_an_export
 from hmsact.known import KeyChanged, KnownDaemons
 from hmsact.note import Note, TreeHead, VerifierKey
 from hmsact.render import visible
@@ -94,11 +95,15 @@ def _write(path: Path, exported: bytes) -> None:
 def verify(invocation: Invocation, file: str, key: str | None, head: str | None) -> None:
     """Verify an exported timeline, offline; say what is proved.
 
-    Exits with 0 if it is verified, 1 if it was tampered with, 3 if it does not show what was asked.
+    Exits with 0 if it is verified, 1 if it was tampered with (or cut off), 2 if it never was an export, 3 if it does
+    not show what was asked.
     """
+    exported = _contents(file)
+    if not is_like_an_export(exported):
+        raise click.UsageError(f"{file} is not an export")
     try:
         found = verify_export(
-            _contents(file),
+            exported,
             key=None if key is None else _contents(key).decode("utf-8"),
             head=None if head is None else _contents(head).decode("utf-8"),
             known=KnownDaemons.of_user(),

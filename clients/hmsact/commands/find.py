@@ -12,11 +12,12 @@ from hmsact.commands.start import label
 from hmsact.item import ItemStatus
 from hmsact.operation import Operation
 from hmsact.principal import subject_of
+from hmsact.recorded import STATES
 from hmsact.render import visible
 
 
 @click.command("list")
-@click.option("--state", metavar="S", help="Only those in this state.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("--name", metavar="N", help="Only those of this definition.")
 @click.option("--key", metavar="K", help="Only those with this business key.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="Only those with this label. May be repeated.")

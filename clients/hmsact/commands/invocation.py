@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,6 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from hmsact.client import Orchestrator
+from hmsact.connect import ADDRESS
+
+# What gRPC calls a target may stand there, too: a socket of this machine, or a resolver and its name.
+_ADDRESS = re.compile(r"unix(-abstract)?:.+|(dns:///|ipv4:|ipv6:)?[^\s/]+:[0-9]{1,5}")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,6 +31,9 @@ class Invocation:
 
     def orchestrator(self) -> Orchestrator:
         """A client of the daemon."""
+        address = self.address or os.environ.get("HMSACT_ADDRESS") or ADDRESS
+        if not _ADDRESS.fullmatch(address):
+            raise click.UsageError(f"the address {address} is not written HOST:PORT")
         return Orchestrator(self.address, token=self.token, namespace=self.namespace)
 
     def say(self, value: Any, text: str) -> None:
@@ -35,9 +44,13 @@ class Invocation:
 def global_options(command: Command) -> Command:
     """Adds the global options, which may stand before the command or after it."""
     for option in (
-        click.option("--namespace", metavar="NAME", help="Where to work (HMSACT_NAMESPACE).", **_REMEMBERED),
-        click.option("--token", metavar="TOKEN", help="Who is calling (HMSACT_TOKEN).", **_REMEMBERED),
-        click.option("--address", metavar="HOST:PORT", help="The daemon (HMSACT_ADDRESS).", **_REMEMBERED),
+        click.option(
+            "--namespace", metavar="NAME", help="Where to work [HMSACT_NAMESPACE, else default].", **_REMEMBERED
+        ),
+        click.option("--token", metavar="TOKEN", help="Who is calling [HMSACT_TOKEN, else none].", **_REMEMBERED),
+        click.option(
+            "--address", metavar="HOST:PORT", help=f"The daemon [HMSACT_ADDRESS, else {ADDRESS}].", **_REMEMBERED
+        ),
         click.option("--json", is_flag=True, default=None, help="Answer in JSON, for programs.", **_REMEMBERED),
     ):
         command = option(command)

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options
+from hmsact.errors import InvalidArgument
 
 
 @click.command()
@@ -32,20 +34,35 @@ def start(
     reason: str | None,
     requested_by: str | None,
 ) -> None:
-    """Start an operation from a JSON definition, and print its id."""
+    """Start an operation from a JSON definition, and print its id.
+
+    \b
+    For example, with this in flow.json:
+      {"name": "loan_forgiveness",
+       "steps": [
+         {"step": "eligibility_check", "svc": "IRS", "sla": "2m"},
+         {"checkpoint": "human_review", "role": "fsa.officer"}]}
+    hmsact start flow.json --input '{"income": 41250}' --key case-7 --label office=east
+    """
     definition = _json(_contents(file), file)
     if not isinstance(definition, dict):
         raise click.UsageError(f"{file} holds no definition: it is not a JSON object")
     with invocation.orchestrator() as act:
-        operation = act.start(
-            steps=definition,
-            input=_input(input_text),
-            key=key,
-            labels=dict(map(label, labels)),
-            request_id=request_id,
-            reason=reason,
-            requested_by=requested_by,
-        )
+        try:
+            operation = act.start(
+                steps=definition,
+                input=_input(input_text),
+                key=key,
+                labels=dict(map(label, labels)),
+                request_id=request_id,
+                reason=reason,
+                requested_by=requested_by,
+            )
+        except InvalidArgument as error:
+            if not all(fault.field.startswith("definition") for fault in error.violations) or not error.violations:
+                raise
+            say_faults(error, file)
+            raise click.exceptions.Exit(1) from error
         invocation.say(operation.as_json(), operation.id)
 
 
