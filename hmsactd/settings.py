@@ -275,7 +275,7 @@ class BoundsSection(Section):
     request_id_max: Count = STANDARD.request_id_max
     """Characters of a request id. Default 64: a UUID in any spelling fits."""
     page_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.page_max
-    """Entries of a page of a list; whoever asks for more gets this many. Default 1,000: about half a megabyte."""
+    """Entries of a page of a list; whoever asks for more is refused. Default 1,000: about half a megabyte."""
     streams_per_principal_max: Count = STANDARD.streams_per_principal_max
     """Streams that one principal may have open at a time: watches, exports, workers. Default 200: a console per
     officer of a large office."""

@@ -188,8 +188,8 @@ def check(desk: Desk, request: Any) -> Checked:
     if operation_id is not None and not ID_PART.fullmatch(operation_id):
         sentence = "is not an operation id, nor a part of one" if operation_id else "says no operation"
         checked.fault("operation_id", sentence, "BAD_OPERATION_ID")
-    if getattr(request, "page_size", 0) < 0:
-        checked.fault("page_size", "is negative", "OUT_OF_RANGE")
+    if not 0 <= getattr(request, "page_size", 0) <= desk.bounds.page_max:
+        checked.fault("page_size", f"is not a size of a page: 0 to {desk.bounds.page_max}", "OUT_OF_RANGE")
     return checked
 
 

@@ -80,9 +80,14 @@ def test_a_page_is_no_longer_than_its_bound(developer: Caller) -> None:
     for _ in range(2):
         developer.steer("pause", operation_id, namespace="pages")
         developer.steer("resume", operation_id, namespace="pages")
-    request = timeline_pb2.ListEventsRequest(namespace="pages", operation_id=operation_id, page_size=1000)
+    request = timeline_pb2.ListEventsRequest(namespace="pages", operation_id=operation_id)
     page = developer.call(developer.timelines.ListEvents, request)
     assert (len(page.events), bool(page.next_page_token)) == (3, True)
+    request.page_size = 4
+    with refused("INVALID_ARGUMENT") as refusal:
+        developer.call(developer.timelines.ListEvents, request)
+    assert refusal.violations == [("page_size", "OUT_OF_RANGE")]
+    assert "3" in refusal.sentence
 
 
 def test_so_many_workers_are_connected_and_no_more(developer: Caller) -> None:

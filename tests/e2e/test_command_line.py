@@ -95,7 +95,10 @@ class Terminal:
 # -- at a terminal -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("answer", "code", "state"), [("y\n", 0, "completed"), ("n\n", 130, "waiting")])
+@pytest.mark.parametrize(
+    ("answer", "code", "state"),
+    [("y\n", 0, "completed"), ("n\n", 1, "waiting"), ("\x03", 130, "waiting"), ("\x04", 130, "waiting")],
+)
 def test_approve_shows_asks_and_does_as_it_is_told(
     environment: dict[str, str], operation: Operation, answer: str, code: int, state: str
 ) -> None:
@@ -105,7 +108,30 @@ def test_approve_shows_asks_and_does_as_it_is_told(
     assert "Digest of all this:" in shown
     terminal.type(answer)
     assert terminal.close() == code
+    assert ("Nothing was decided." in terminal.said) == (code != 0)
     assert operation.refresh().state == state
+
+
+def test_whoever_may_not_decide_is_told_so_once_and_not_asked(
+    environment: dict[str, str], operation: Operation
+) -> None:
+    terminal = Terminal([HMSACT, "approve", operation.id, "review"], environment)
+    assert terminal.close() == 1
+    assert terminal.said.count("started the operation") == 1
+    assert "Approve?" not in terminal.said
+
+
+def test_what_is_decided_is_shown_as_it_was(daemon: Daemon, act: Orchestrator, hmsact: Hmsact) -> None:
+    steps = [Checkpoint("review", role="fsa.officer"), Checkpoint("second", role="fsa.officer")]
+    operation = act.start(name="flow", steps=steps)
+    with daemon.orchestrator("dev:mgarcia@fsa.gov") as officer:
+        officer.approve(operation, "review")
+    said = hmsact("approve", operation.id, "review", "--yes", "--token", OFFICER)
+    assert said.returncode == 1
+    assert re.search(r"approved +by mgarcia@fsa.gov at .*\d\d:\d\d:\d\d", said.stdout)
+    for word in ("pending", "releases", "Digest", "second"):
+        assert word not in said.stdout
+    assert len(said.stderr.splitlines()) == 1
 
 
 def test_events_are_shown_live_in_colour_with_what_is_awaited(
@@ -160,13 +186,49 @@ def test_start_list_get_and_cancel(hmsact: Hmsact, tmp_path: Path) -> None:
     assert hmsact("cancel", operation_id).returncode == 1
 
 
-def test_every_fault_of_a_definition_is_told_in_one_line(hmsact: Hmsact, tmp_path: Path) -> None:
+def test_every_fault_of_a_definition_is_told_in_a_line_of_its_own(hmsact: Hmsact, tmp_path: Path) -> None:
     (tmp_path / "flow.json").write_text('{"name": "Flow", "steps": [{"step": "a", "sla": "5 m"}]}')
     said = hmsact("start", "flow.json")
     assert said.returncode == 1
-    assert len(said.stderr.splitlines()) == 1
-    for place in ("definition/name", "definition/steps/0/svc", "definition/steps/0/sla"):
-        assert place in said.stderr
+    first, *faults = said.stderr.splitlines()
+    assert first == "hmsact: flow.json has 3 faults:"
+    for place, fault in zip(
+        ("definition/name", "definition/steps/0/sla", "definition/steps/0/svc"), faults, strict=True
+    ):
+        assert fault.startswith(f"  {place}: ")
+    (tmp_path / "flow.json").write_text('{"name": "flow", "steps": [{"step": "a", "svc": "B", "sla": 5}]}')
+    said = hmsact("start", "flow.json")
+    assert said.stderr == (
+        'hmsact: flow.json has a fault: definition/steps/0/sla: 5 is no length of time, which is a text such as "2m"\n'
+    )
+
+
+def test_an_absence_of_the_daemon_is_told_once(environment: dict[str, str]) -> None:
+    with Daemon() as daemon:
+        with daemon.orchestrator() as act:
+            operation = act.start(name="flow", steps=[Checkpoint("review", role="fsa.officer")])
+        told = subprocess.Popen(
+            [HMSACT, "events", operation.id, "--address", daemon.address],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with told:
+            assert told.stdout is not None
+            told.stdout.readline()
+            daemon.stop()
+            daemon.start()
+            with daemon.orchestrator(OFFICER) as officer:
+                officer.approve(operation, "review")
+            out, beside = told.communicate(timeout=30)
+    assert "FLOW → completed" in out
+    assert beside == f"lost the connection to the daemon at {daemon.address}; trying again\n"
+
+
+def test_an_assignee_of_the_callers_own_issuer_needs_no_issuer(hmsact: Hmsact, operation: Operation) -> None:
+    said = hmsact("assign", operation.id, "review", "--to", "tlee@fsa.gov")
+    assert "assigned to dev:tlee@fsa.gov" in said.stdout
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------
@@ -207,6 +269,12 @@ def test_tampering_is_named_and_missing_evidence_told_apart(
     assert older.returncode == 3
     assert "not proved: the file is older than the seal that was given" in older.stderr
     assert hmsact("verify", "no-such.json").returncode == 2
+    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
+    cut = hmsact("verify", "cut.json")
+    assert (cut.returncode, "ends too early: it is cut off" in cut.stderr) == (1, True)
+    (tmp_path / "other.json").write_text('{"name": "flow"}')
+    other = hmsact("verify", "other.json")
+    assert (other.returncode, "other.json is not an export" in other.stderr) == (2, True)
     (tmp_path / "key").write_text("no key")
     assert hmsact("verify", "timeline.json", "--key", "key").returncode == 2
 

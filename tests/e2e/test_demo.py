@@ -59,6 +59,8 @@ def test_at_a_terminal_the_demo_waits_for_the_officer_and_says_how_to_be_one(ver
                 said.append(line)
                 if "hmsact approve" in line:
                     command = shlex.split(line.replace("approve", verb))
+                    assert Path(command[0]).is_absolute()
+                    assert "Income and payments check out" in command
                     subprocess.run([*command, "--yes"], cwd=ROOT, check=True, capture_output=True, timeout=30)
         assert running.returncode == code, said
         assert ("The operation is rejected: it was not completed.\n" in said) == (verb == "reject")
@@ -67,11 +69,11 @@ def test_at_a_terminal_the_demo_waits_for_the_officer_and_says_how_to_be_one(ver
         os.close(other_end)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_demo_that_is_stopped_half_way_leaves_no_process_behind(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_a_demo_that_is_stopped_half_way_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     terminal, other_end = pty.openpty()
     try:
-        with demo(stdin=other_end) as running:
+        with demo(stdin=other_end, env=os.environ | {"TMPDIR": str(tmp_path)}) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 if "hmsact approve" in line:
@@ -82,6 +84,8 @@ def test_a_demo_that_is_stopped_half_way_leaves_no_process_behind(number: signal
             running.send_signal(number)
             assert are_gone(started)
             running.wait(timeout=20)
+        # Nobody can clean up who is killed.
+        assert number is signal.SIGKILL or not list(tmp_path.iterdir())
     finally:
         os.close(terminal)
         os.close(other_end)

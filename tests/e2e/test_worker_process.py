@@ -73,6 +73,20 @@ def test_a_signal_lets_a_running_step_finish(daemon: Daemon, act: Orchestrator, 
     assert operation.items[0].attempt == 1
 
 
+def test_a_worker_says_in_a_line_that_it_serves(daemon: Daemon, act: Orchestrator) -> None:
+    act.start(name="flow", steps=[Step("check", svc="IRS")])
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"HMSACT_ADDRESS": daemon.address},
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"IRS: serving check at {daemon.address}\n"
+        process.terminate()
+
+
 def test_a_second_signal_gives_up_what_is_in_hand(daemon: Daemon, act: Orchestrator) -> None:
     operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
     program = PROGRAM.replace("def check", "async def check").replace(
@@ -128,4 +142,6 @@ def test_a_worker_that_may_not_serve_ends_with_the_reason(daemon: Daemon) -> Non
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
     assert ran.returncode == 1
-    assert "may not serve IRS" in ran.stderr.splitlines()[-1]
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("IRS: ")
+    assert "may not serve IRS" in line

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from hmsact.cli import run
 from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2
 
@@ -72,6 +73,7 @@ def test_global_options_stand_before_the_command_or_after_it(fake: FakeDaemon, h
     [
         (["approve"], "hmsact approve: Missing argument 'OP'. (see hmsact approve --help)"),
         (["whoami", "--bogus"], "hmsact whoami: No such option '--bogus'. (see hmsact whoami --help)"),
+        (["aprove"], "hmsact: No such command 'aprove'. Did you mean 'approve'? (see hmsact --help)"),
         (["frobnicate"], "hmsact: No such command 'frobnicate'. (see hmsact --help)"),
         (["skip", "op", "step"], "hmsact skip: Missing option '--reason'. (see hmsact skip --help)"),
         (
@@ -93,6 +95,25 @@ def test_a_refusal_is_one_harmless_line_and_exit_code_1(fake: FakeDaemon, hmsact
     fake.on("Whoami", lambda _, context: refuse(context, grpc.StatusCode.PERMISSION_DENIED, "you\x1b[2J may\nnot"))
     said = hmsact("whoami")
     assert (said.code, said.out, said.err) == (1, "", "hmsact: you\\x1b[2J may\\nnot\n")
+
+
+def test_faults_that_the_daemon_has_left_out_are_counted(fake: FakeDaemon, hmsact: Hmsact, definition: str) -> None:
+    faults = error_details_pb2.BadRequest()
+    for place in ("definition/name", "definition/steps/0"):
+        faults.field_violations.add(field=place, description="is wrong")
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    for rpc in ("StartOperation", "Whoami"):
+        fake.on(rpc, lambda _, context: refuse(context, invalid, "clipp…", "BAD", faults, violations_left_out="6"))
+    lines = ["  definition/name: is wrong", "  definition/steps/0: is wrong", "  … and 6 more"]
+    said = hmsact("start", definition)
+    assert (said.code, said.err.splitlines()) == (1, [f"hmsact: {definition} has 8 faults:", *lines])
+    said = hmsact("whoami")
+    assert (said.code, said.err.splitlines()) == (1, ["hmsact: the request has 8 faults:", *lines])
+
+
+def test_an_address_is_a_host_and_a_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["whoami", "--address", "http://localhost:7400"]) == 2
+    assert "http://localhost:7400 is not written HOST:PORT" in capsys.readouterr().err
 
 
 def test_no_command_shows_what_there_is(hmsact: Hmsact) -> None:
@@ -296,7 +317,7 @@ def test_whoever_may_not_decide_is_told_why_and_the_daemon_has_the_last_word(
     fake.on("ApproveCheckpoint", lambda _, context: refuse(context, grpc.StatusCode.PERMISSION_DENIED, "not you"))
     said = hmsact("approve", "01jnz", "human_review", "--yes")
     assert said.code == 1
-    assert "You may not decide this: dev:developer started the operation." in said.out
+    assert "started the operation" not in said.out
     assert said.err == "hmsact: not you\n"
 
 

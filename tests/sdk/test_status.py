@@ -1,6 +1,7 @@
 """Statuses become errors with everything that the daemon has said, on both stacks."""
 
 import asyncio
+import traceback
 from datetime import timedelta
 
 import grpc
@@ -109,6 +110,14 @@ def test_a_daemon_that_is_not_there_is_named_with_the_cause(fake: FakeDaemon, ac
     fake.stop()
     with pytest.raises(Unavailable, match=rf"{act.address} \(Connection refused\); is hmsactd running"):
         act.whoami()
+
+
+def test_an_error_is_shown_without_what_grpc_says_of_it(fake: FakeDaemon, act: Orchestrator) -> None:
+    fake.on("Whoami", lambda _, context: refuse(context, grpc.StatusCode.NOT_FOUND, "a sentence"))
+    with pytest.raises(NotFound) as caught:
+        act.whoami()
+    assert "_InactiveRpcError" not in "".join(traceback.format_exception(caught.value))
+    assert isinstance(caught.value.__context__, grpc.RpcError)
 
 
 async def test_the_other_stack_makes_the_same_error(fake: FakeDaemon) -> None:

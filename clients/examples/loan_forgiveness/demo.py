@@ -35,8 +35,9 @@ FLOW = [
 
 def main() -> int:
     # However it ends, its processes end and its directory is removed: also when its terminal is closed.
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     # Whatever this shell is set up for, the demo is about its own daemon.
     for name in [name for name in os.environ if name.startswith(("HMSACT_", "HMSACTD_"))]:
         del os.environ[name]
@@ -85,7 +86,7 @@ def serving(directory: str) -> Iterator[str]:
 
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Ends the demo as Ctrl-C does, once: what is being cleaned up is not disturbed."""
-    for each in (signal.SIGTERM, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 

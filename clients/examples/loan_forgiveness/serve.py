@@ -1,4 +1,7 @@
-"""A development daemon together with the four workers of the demo: `make serve`. Ctrl-C, SIGTERM and SIGHUP end all of them."""
+"""A development daemon together with the four workers of the demo: `make serve`.
+
+Ctrl-C, SIGTERM and a closed terminal end all of them.
+"""
 
 import argparse
 import json
@@ -20,7 +23,9 @@ WORKERS = {"FSA": "fsa.py", "IRS": "irs.py", "Treasury": "treasury.py", "Email":
 def main() -> int:
     arguments = read_arguments()
     signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    # Whoever uses nohup has said that a closed terminal is not to end it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
     with ExitStack() as running:
         try:
             daemon = start(running, daemon_command(arguments), stdout=subprocess.PIPE)

@@ -179,7 +179,7 @@ class ListCheckpointsRequest(_message.Message):
     namespace: _builtins.str
     """The namespace; "default" when empty."""
     page_size: _builtins.int
-    """How many at most; 0 is 50, more than 1,000 is 1,000."""
+    """How many at most, up to 1,000; 0 is 50."""
     page_token: _builtins.str
     """Where to go on."""
     role: _builtins.str

@@ -144,7 +144,7 @@ class ListEventsRequest(_message.Message):
     operation_id: _builtins.str
     """The operation, or an unambiguous part of its id."""
     page_size: _builtins.int
-    """How many at most; 0 is 50, more than 1,000 is 1,000."""
+    """How many at most, up to 1,000; 0 is 50."""
     page_token: _builtins.str
     """Where to go on, with the same direction."""
     backwards: _builtins.bool
