@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Final
+from dataclasses import fields
+from functools import lru_cache, partial
+from typing import Any, Final
 
 from hmsactd.store.errors import Fenced
+from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
-from hmsactd.store.store import Append, Batch
+from hmsactd.store.store import Append, Batch, RequestRow
 
 # What is wrong with one append's rows; anything else is wrong with the database.
 ROW_FAULTS: Final = (
@@ -30,9 +33,13 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Exception]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         _advance(connection, batch)
-        refused = _write_operations(connection, batch.appends)
-        if refused:
-            return refused
+        if not _write_together(connection, batch.appends):
+            # Something is wrong with one of them at least: begin again, one by one, to find out with which.
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            _advance(connection, batch)
+            if refused := _write_operations(connection, batch.appends):
+                return refused
         _write_log(connection, batch)
         connection.execute("COMMIT")
         return {}
@@ -72,6 +79,29 @@ def _advance(connection: sqlite3.Connection, batch: Batch) -> None:
         raise Fenced("another process has written to the log")
 
 
+def _write_together(connection: sqlite3.Connection, appends: Iterable[Append]) -> bool:
+    """Writes the rows of all operations in a few statements; False if not every one of them could be written."""
+    born = [append for append in appends if append.before is None]
+    changed: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for append in appends:
+        if append.before is not None:
+            names, values = _changes(append)
+            changed[names].append((append.namespace, append.operation, append.after, append.head, *values))
+    labels = [(append.namespace, *label, append.operation) for append in born for label in append.summary.labels]
+    requests = [_request_row(request) for append in appends for request in append.requests]
+    try:
+        if many(connection, _insert_operations, [_born_row(append) for append in born]) != len(born):
+            return False
+        for names, rows in changed.items():
+            if many(connection, partial(_update_operations, names), rows) != len(rows):
+                return False
+        many(connection, partial(_insert, "OR IGNORE INTO label (namespace, key, value, operation)"), labels)
+        many(connection, partial(_insert, f"INTO request ({_REQUEST_COLUMNS})"), requests)
+    except ROW_FAULTS:
+        return False
+    return True
+
+
 def _write_operations(connection: sqlite3.Connection, appends: Iterable[Append]) -> dict[int, Exception]:
     refused: dict[int, Exception] = {}
     for position, append in enumerate(appends):
@@ -94,31 +124,38 @@ def _fault(append: Append, error: Exception) -> Exception:
 def _born(connection: sqlite3.Connection, append: Append) -> bool:
     """Inserts an operation; False if it is there."""
     summary = append.summary
-    inserted = connection.execute(
-        _INSERT,
-        (
-            *columns_of(summary, BORN),
-            *columns_of(summary, CHANGING),
-            json.dumps(summary.labels),
-            append.events[-1].leaf,
-            append.payload_key,
-        ),
-    )
-    if not inserted.rowcount:
+    if not connection.execute(_insert_operations(1), _born_row(append)).rowcount:
         return False
-    if summary.labels:
-        connection.executemany(
-            "INSERT OR IGNORE INTO label (namespace, key, value, operation) VALUES (?, ?, ?, ?)",
-            [(append.namespace, key, value, append.operation) for key, value in summary.labels],
-        )
+    connection.executemany(
+        "INSERT OR IGNORE INTO label (namespace, key, value, operation) VALUES (?, ?, ?, ?)",
+        [(append.namespace, key, value, append.operation) for key, value in summary.labels],
+    )
     return True
+
+
+def _born_row(append: Append) -> tuple[Any, ...]:
+    summary = append.summary
+    return (
+        *columns_of(summary, BORN),
+        *columns_of(summary, CHANGING),
+        json.dumps(summary.labels),
+        append.events[-1].leaf,
+        append.payload_key,
+    )
 
 
 def _changed(connection: sqlite3.Connection, append: Append) -> bool:
     """Updates what has changed of an operation; False if its head is not the one that the append comes after."""
+    names, values = _changes(append)
+    place = (append.namespace, append.operation, append.after, append.head)
+    return bool(connection.execute(_update_operations(names, 1), (*place, *values)).rowcount)
+
+
+def _changes(append: Append) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The columns that an append changes, and what they are then."""
     assert append.before is not None, "what is changed was there before"
     before, now = columns_of(append.before, CHANGING), columns_of(append.summary, CHANGING)
-    names, values = [], []
+    names, values = ["head"], [append.events[-1].leaf]
     for name, old, new in zip(CHANGING, before, now, strict=True):
         if old != new:
             names.append(name)
@@ -126,49 +163,31 @@ def _changed(connection: sqlite3.Connection, append: Append) -> bool:
     if append.payload_key is not None:
         names.append("payload_key")
         values.append(append.payload_key)
-    updated = connection.execute(
-        _update(tuple(names)),
-        (*values, append.events[-1].leaf, append.namespace, append.operation, append.after, append.head),
-    )
-    return bool(updated.rowcount)
+    return tuple(names), tuple(values)
 
 
 def _write_requests(connection: sqlite3.Connection, append: Append) -> None:
     for request in append.requests:
-        connection.execute(
-            "INSERT INTO request (namespace, principal, rpc, request_id, digest, operation, sequence, state, revision)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                request.namespace,
-                request.principal,
-                request.rpc,
-                request.request_id,
-                request.digest,
-                request.operation,
-                request.sequence,
-                request.state,
-                request.revision,
-            ),
-        )
+        connection.execute(_insert(f"INTO request ({_REQUEST_COLUMNS})", 1, len(_REQUEST)), _request_row(request))
+
+
+def _request_row(request: RequestRow) -> tuple[Any, ...]:
+    return tuple(getattr(request, name) for name in _REQUEST)
 
 
 def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
-    connection.executemany(
-        "INSERT INTO event (position, namespace, operation, sequence, record, leaf) VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (event.index, append.namespace, append.operation, event.sequence, event.record, event.leaf)
-            for append in batch.appends
-            for event in append.events
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO payload (namespace, operation, sequence, name, sealed) VALUES (?, ?, ?, ?, ?)",
-        [
-            (append.namespace, append.operation, payload.sequence, payload.name, payload.sealed)
-            for append in batch.appends
-            for payload in append.payloads
-        ],
-    )
+    events = [
+        (event.index, append.namespace, append.operation, event.sequence, event.record, event.leaf)
+        for append in batch.appends
+        for event in append.events
+    ]
+    payloads = [
+        (append.namespace, append.operation, payload.sequence, payload.name, payload.sealed)
+        for append in batch.appends
+        for payload in append.payloads
+    ]
+    many(connection, partial(_insert, "INTO event (position, namespace, operation, sequence, record, leaf)"), events)
+    many(connection, partial(_insert, "INTO payload (namespace, operation, sequence, name, sealed)"), payloads)
     if batch.nodes:
         connection.executemany(
             "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)",
@@ -177,15 +196,36 @@ def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
     connection.execute("INSERT INTO seal (size, note) VALUES (?, ?)", (batch.size, batch.seal))
 
 
+_REQUEST: Final = tuple(field.name for field in fields(RequestRow))
+_REQUEST_COLUMNS: Final = ", ".join(_REQUEST)
 _COLUMNS: Final = (*BORN, *CHANGING, "labels", "head", "payload_key")
-_INSERT: Final = (
-    f"INSERT INTO operation ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-    " ON CONFLICT (namespace, operation) DO NOTHING"
-)
+
+
+@lru_cache(1024)
+def _insert(into: str, rows: int, width: int) -> str:
+    """The statement that inserts so many rows, each with so many columns."""
+    return f"INSERT {into} VALUES {_values(rows, width)}"
+
+
+def _insert_operations(rows: int, width: int = len(_COLUMNS)) -> str:
+    return _insert(f"INTO operation ({', '.join(_COLUMNS)})", rows, width) + " ON CONFLICT DO NOTHING"
 
 
 # Setting only what has changed spares the indexes of all the rest. The names are those in CHANGING.
-@lru_cache(256)
-def _update(names: tuple[str, ...]) -> str:
-    setting = "".join(f"{name} = ?, " for name in names)
-    return f"UPDATE operation SET {setting}head = ? WHERE namespace = ? AND operation = ? AND sequence = ? AND head = ?"
+@lru_cache(1024)
+def _update_operations(names: tuple[str, ...], rows: int, width: int = 0) -> str:
+    """The statement that changes these columns of so many operations, each if its head is still the one it comes after.
+
+    A row of it is namespace, operation, sequence, head, then the new values.
+    """
+    setting = ", ".join(f"{name} = then_.column{number}" for number, name in enumerate(names, 5))
+    return (
+        f"UPDATE operation SET {setting} FROM (VALUES {_values(rows, len(names) + 4)}) AS then_"
+        " WHERE operation.namespace = then_.column1 AND operation.operation = then_.column2"
+        " AND operation.sequence = then_.column3 AND operation.head = then_.column4"
+    )
+
+
+def _values(rows: int, width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return ", ".join([row] * rows)

@@ -97,7 +97,7 @@ class Terminal:
 
 @pytest.mark.parametrize(
     ("answer", "code", "state"),
-    [("y\n", 0, "completed"), ("n\n", 1, "waiting"), ("\x03", 130, "waiting"), ("\x04", 130, "waiting")],
+    [("y\n", 0, "completed"), ("n\n", 1, "waiting"), ("\x04", 130, "waiting")],
 )
 def test_approve_shows_asks_and_does_as_it_is_told(
     environment: dict[str, str], operation: Operation, answer: str, code: int, state: str
