@@ -11,7 +11,7 @@ from hmsact.v1 import system_pb2 as pb
 from hmsact.v1 import system_pb2_grpc
 
 from hmsactd.definition import duration
-from hmsactd.errors import FailedPrecondition, InvalidArgument, Violation
+from hmsactd.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Violation
 from hmsactd.rpc import convert
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk
@@ -28,6 +28,8 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
         self._version = version
         self._advance = advance
         self._started_at = desk.clock.now()
+        self._advanced: dict[tuple[str, str], int] = {}
+        """Spans by caller and request id. A clock that is moved by hand lives as long as its test."""
 
     async def GetSystemInfo(self, request: pb.GetSystemInfoRequest, context: Context) -> pb.GetSystemInfoResponse:
         timelines = self._desk.timelines
@@ -54,5 +56,11 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
             # Beyond the year 9999 the record has no way to write a time.
             sentence = f"is not a positive span of at most {duration.spell(most_ms)}"
             raise InvalidArgument([Violation("by", sentence, "OUT_OF_RANGE")])
-        await self._advance(by_ms * 1000)
+        asked = (caller().id, request.request_id)
+        if request.request_id and asked in self._advanced:
+            if self._advanced[asked] != by_ms:
+                raise AlreadyExists("REQUEST_ID_REUSED", f"request id {request.request_id} was used for another span")
+        else:
+            self._advanced[asked] = by_ms
+            await self._advance(by_ms * 1000)
         return pb.AdvanceClockResponse(time=timestamp(self._desk.clock.now()))

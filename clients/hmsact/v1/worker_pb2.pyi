@@ -480,7 +480,7 @@ class Withdrawn(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """"cancelled", "timeout", "lost"."""
+    """Why, UPPER_SNAKE: CANCELLED, TIMEOUT, HEARTBEAT_TIMEOUT, LOST."""
     @_builtins.property
     def attempt(self) -> Global___Attempt:
         """Which attempt."""
