@@ -20,11 +20,12 @@ from hmsactd.clock import Clock, SettableClock
 from hmsactd.core.apply import replay
 from hmsactd.core.effects import AwaitReport
 from hmsactd.core.events import Event
-from hmsactd.core.inputs import NobodyEntitled, Start, TimerDue
-from hmsactd.core.operation import CheckpointItem, Operation
+from hmsactd.core.inputs import Start, TimerDue
+from hmsactd.core.operation import Operation
 from hmsactd.core.principal import DAEMON
-from hmsactd.core.transitions import FINAL, CheckpointState
+from hmsactd.core.transitions import FINAL
 from hmsactd.engine.actor import Actor
+from hmsactd.engine.attendance import Attendance, Directory
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
 from hmsactd.engine.letter import Answer, Letter, RequestKey, Told
@@ -48,9 +49,6 @@ IN_DOUBT_MAX = 1_000
 ENDED_LATELY_MAX = 2_048
 """Summaries kept of operations that have ended: whoever started one asks for its end a moment later."""
 
-ATTENDANCE_EVERY_US = 30_000_000
-"""How often pending checkpoints are looked through for those that nobody may decide."""
-
 
 class Observer(Protocol):
     """Is told of everything recorded; must be quick and must not fail."""
@@ -59,13 +57,6 @@ class Observer(Protocol):
         self, namespace: str, before: Operation | None, after: Operation, events: Sequence[Event]
     ) -> None:
         """Events have been recorded."""
-
-
-class Directory(Protocol):
-    """Knows who holds which role."""
-
-    def anyone_entitled(self, role: str, except_person: str | None) -> bool:
-        """True if somebody else than this person holds the role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,6 @@ class Engine:
         self.dispatch.on_refill_wanted = self._want_refill
         self.timers = Timers(store, clock, self._wake)
         self.workers = Workers(store, self.dispatch, clock, self.tell, limits.grace_us, limits.sessions_max, tickets)
-        self._directory = directory
         self._observer = observer
         self._limits = limits
         self._actors: dict[tuple[str, str], Actor] = {}
@@ -116,8 +106,7 @@ class Engine:
         self._ended_lately: dict[tuple[str, str], Summary] = {}
         self._open: Counter[str] = Counter()
         """Operations that are not final, by namespace. A namespace once seen stays."""
-        self._attended: dict[str, tuple[int, str]] = {}
-        self._unattended_later: set[tuple[str, str]] = set()
+        self._attendance = Attendance(store, clock, directory, self.tell, limits.unattended_us, self._open)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -148,7 +137,7 @@ class Engine:
         tasks.start_soon(self.workers.run, name="workers")
         tasks.start_soon(self._sweep, name="sweep")
         tasks.start_soon(self._refill, name="refill")
-        tasks.start_soon(self._attend, name="attendance")
+        tasks.start_soon(self._attendance.run, name="attendance")
 
     async def stop(self) -> None:
         """Hear nothing new, wait until every actor has recorded what it was told, then end the services."""
@@ -355,66 +344,9 @@ class Engine:
         for namespace in self._open:
             self._open[namespace] = counted[namespace]
 
-    async def _attend(self) -> None:
-        """Notice pending checkpoints that nobody may decide."""
-        while True:
-            try:
-                await self._look_for_unattended()
-            except StoreUnavailable as error:
-                log.warning("pending checkpoints could not be read", error=str(error))
-            await self.clock.sleep_until(self.clock.now() + ATTENDANCE_EVERY_US)
-
-    async def _look_for_unattended(self) -> None:
-        """Look at every checkpoint once, when it has been pending for the limit; the position moves on with time.
-
-        Where that came to nothing, because the store failed or the limit on the record is longer, look again.
-        """
-        later, self._unattended_later = self._unattended_later, set()
-        for namespace, operation_id in later:
-            self._ask_whether_attended(namespace, operation_id)
-        until = self.clock.now() - self._limits.unattended_us
-        for namespace in list(self._open):
-            while True:
-                page = await self.store.pending(namespace, after=self._attended.get(namespace), limit=500)
-                ripe = [summary for summary in page if (summary.awaits_since or 0) <= until]
-                for summary in ripe:
-                    self._attended[namespace] = (summary.awaits_since or 0, summary.operation)
-                    if not self._directory.anyone_entitled(summary.awaits_who, summary.person):
-                        self._ask_whether_attended(namespace, summary.operation)
-                if len(ripe) < 500:
-                    break
-
-    def _ask_whether_attended(self, namespace: str, operation_id: str) -> None:
-        told = self.tell(namespace, operation_id, self._nobody_entitled)
-        told.add_done_callback(lambda done: self._ask_again(namespace, operation_id, done))
-
-    def _nobody_entitled(self, operation: Operation) -> NobodyEntitled | None:
-        item = operation.current
-        if not isinstance(item, CheckpointItem):
-            return None
-        if self._directory.anyone_entitled(item.definition.role, operation.started_by.person):
-            return None
-        return NobodyEntitled(DAEMON, item.instance)
-
-    def _ask_again(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
-        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
-            is_open = True
-        else:
-            is_open = done.exception() is None and _is_pending_unsaid(done.result().operation)
-        if is_open:
-            self._unattended_later.add((namespace, operation_id))
-
 
 def _nothing(operation: Operation) -> None:
     """Nothing to tell: the actor looks at what is outstanding after every letter."""
-
-
-def _is_pending_unsaid(operation: Operation) -> bool:
-    """True for a checkpoint that may still have to be said to be unattended."""
-    item = operation.current
-    if not isinstance(item, CheckpointItem) or operation.is_final:
-        return False
-    return item.state is CheckpointState.PENDING and not item.is_unattended
 
 
 def _shutting_down() -> Unavailable:
