@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 
+LIVES_MIN = 600
 TESTS = ("tests/core/test_any_order.py", "tests/engine/test_kill.py", "tests/crash/test_sigkill.py")
 
 
@@ -23,6 +24,8 @@ def main() -> None:
     parser.add_argument("--troubles", type=int, default=2_000, help="mixes of failures around an actor")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of when the daemon is killed")
     said = parser.parse_args()
+    if said.lives < LIVES_MIN:
+        parser.error(f"fewer than {LIVES_MIN} lives do not bring about everything that is looked for in them")
     sys.stdout.write(f"soak: seed {said.seed}\n")
     sys.stdout.flush()
     numbers = {"KILLS": said.kills, "LIVES": said.lives, "TROUBLES": said.troubles, "SEED": said.seed}

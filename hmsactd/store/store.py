@@ -45,7 +45,7 @@ class Summary:
     person: str | None = None  # who started it, or who is responsible for the agent that did
 
 
-# Not frozen: made thousands of times a second, and a frozen one takes three times as long to make.
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
 class EventRow:
     """A record, its place in the log and on its timeline, and its hash."""
@@ -56,7 +56,7 @@ class EventRow:
     leaf: bytes
 
 
-# Not frozen: made thousands of times a second, and a frozen one takes three times as long to make.
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
 class PayloadRow:
     """An encrypted payload of a record."""
@@ -90,7 +90,7 @@ class NodeRow:
     hash: bytes
 
 
-# Not frozen: made thousands of times a second, and a frozen one takes three times as long to make.
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
 class Append:
     """What one operation adds. It is kept only if `after` and `head` are its last sequence and leaf as kept."""

@@ -23,7 +23,7 @@ from hmsactd.timeline import moment
 VERSION: Final = 1
 
 
-# Not frozen: made thousands of times a second, and a frozen one takes three times as long to make.
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
 class Draft:
     """A record that lacks only its place: its index in the log, and the leaf before it on its timeline."""

@@ -39,7 +39,7 @@ class Committed:
     seal: str
 
 
-# Not frozen: made thousands of times a second, and a frozen one takes three times as long to make.
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
 class Submission:
     """What one operation wants appended, after a head that its owner knows. `done` is told what became of it."""

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -36,6 +38,7 @@ def main() -> int:
             ready = json.loads(line)
             for file in WORKERS.values():
                 start(running, [sys.executable, str(HERE / file)], env=os.environ | {"HMSACT_ADDRESS": ready["grpc"]})
+            await_workers(ready["http"])
             tell(ready, arguments)
             if arguments.ready_json:
                 threading.Thread(target=end_with_parent, daemon=True).start()
@@ -53,6 +56,18 @@ def read_arguments() -> argparse.Namespace:
         "--ready-json", action="store_true", help="say where it listens in one line of JSON; end when stdin ends"
     )
     return parser.parse_args()
+
+
+def await_workers(http: str) -> None:
+    """Wait until the daemon counts them all, so that their greetings come before anything else is said."""
+    gives_up_at = time.monotonic() + 10
+    while time.monotonic() < gives_up_at:
+        with urllib.request.urlopen(f"http://{http}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        connected = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("hmsact_workers_connected{")]
+        if sum(map(float, connected)) >= len(WORKERS):
+            return
+        time.sleep(0.05)
 
 
 def daemon_command(arguments: argparse.Namespace) -> list[str]:
