@@ -5,15 +5,16 @@ Stopping and starting move time from "runs since" to "used"; nothing is ever res
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hmsactd.core.events import ClockReading
+from hmsactd.value import value
 
 AT_RISK_PERCENT = 80
 """Used up to this share of its budget, an SLA is at risk: enough left to act, late enough to mean something."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SlaClock:
     """A clock against a budget. `running_since` is None while it is stopped."""
 

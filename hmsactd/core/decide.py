@@ -7,7 +7,6 @@ that is over; `Rejected` for what is not allowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
 from hmsactd.core import events as e
@@ -23,6 +22,7 @@ from hmsactd.core.retry import retry_delay_ms
 from hmsactd.core.shown import shown_digest
 from hmsactd.core.transitions import CheckpointState, StepState
 from hmsactd.definition.flow import OnExhausted
+from hmsactd.value import value
 
 LOSSES_MAX = 3
 """The third worker lost on the same step counts as a failure: the call may be what kills them."""
@@ -31,7 +31,7 @@ REFUSALS_GATHERED_US = 60_000_000
 """Within a minute, the same refusal of the same person is one event."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """What has happened, in order, and the operation after it."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from hmsactd.core.operation import Operation, StepItem
 from hmsactd.core.transitions import StepState
+from hmsactd.value import value
 
 
 class Alarm(Enum):
@@ -19,7 +19,7 @@ class Alarm(Enum):
     UNATTENDED = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """A time, what it is for, and which item (0: the operation itself)."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hmsactd.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunStep:
     """Find a worker of `svc` for this attempt."""
 
@@ -16,7 +16,7 @@ class RunStep:
     queued_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AwaitReport:
     """A worker session has this attempt: watch over it, and withdraw it once this effect is gone."""
 
@@ -26,7 +26,7 @@ class AwaitReport:
     session: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AwaitDecision:
     """A person with this role is to decide."""
 
@@ -34,7 +34,7 @@ class AwaitDecision:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WakeAt:
     """Tell the operation `TimerDue` at this time, or as soon after as can be."""
 

@@ -6,15 +6,15 @@ new fields with defaults, never other meanings. How events look on disk is in hm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from hmsactd.core.payload import Payload
 from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import Flow
+from hmsactd.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ClockReading:
     """An SLA clock when it was stopped or started. `instance` 0 is the operation's own clock."""
 
@@ -28,7 +28,7 @@ class ClockReading:
         return self.budget_ms - self.used_ms
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationStarted:
     """An operation exists from here on. `flow` is the effective definition, every default filled in."""
 
@@ -43,7 +43,7 @@ class OperationStarted:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepQueued:
     """A step waits for a worker again: its retry is due. A step that is reached is queued without an event."""
 
@@ -53,7 +53,7 @@ class StepQueued:
     instance: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepStarted:
     """An attempt was given to a worker, who is `by`. `session` is the worker's session."""
 
@@ -65,7 +65,7 @@ class StepStarted:
     session: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepDone:
     """An attempt succeeded."""
 
@@ -77,7 +77,7 @@ class StepDone:
     output: Payload
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepFailed:
     """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which."""
 
@@ -94,7 +94,7 @@ class StepFailed:
     clocks: tuple[ClockReading, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepLost:
     """The worker that had an attempt is gone. The step is queued again and no retry is used up."""
 
@@ -107,7 +107,7 @@ class StepLost:
     clocks: tuple[ClockReading, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepStalled:
     """The retries of a step are used up: it needs an operator."""
 
@@ -118,7 +118,7 @@ class StepStalled:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepRetried:
     """An operator gave a stalled step fresh retries."""
 
@@ -129,7 +129,7 @@ class StepRetried:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepSkipped:
     """An operator left a stalled step out."""
 
@@ -140,7 +140,7 @@ class StepSkipped:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepReportIgnored:
     """A report came after the operation had ended. It is kept, since the world may have changed; nothing else does."""
 
@@ -154,7 +154,7 @@ class StepReportIgnored:
     error: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointPending:
     """A decision is asked for. `digest` is that of everything the approver is shown, frozen here."""
 
@@ -167,7 +167,7 @@ class CheckpointPending:
     assigned_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointClaimed:
     """A person took the decision on."""
 
@@ -178,7 +178,7 @@ class CheckpointClaimed:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointReleased:
     """A claim was given back."""
 
@@ -189,7 +189,7 @@ class CheckpointReleased:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointAssigned:
     """The decision was assigned to a person ("issuer:subject")."""
 
@@ -201,7 +201,7 @@ class CheckpointAssigned:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointApproved:
     """A person approved. `seen` is the digest they named; None means decided unseen."""
 
@@ -213,7 +213,7 @@ class CheckpointApproved:
     comment: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointRejected:
     """A person rejected. `seen` is the digest they named; None means decided unseen."""
 
@@ -225,7 +225,7 @@ class CheckpointRejected:
     comment: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DecisionRefused:
     """Somebody tried to decide who may not. Noted at most once a minute for a person, a checkpoint and a code."""
 
@@ -236,7 +236,7 @@ class DecisionRefused:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SlaAtRisk:
     """Four fifths of an SLA are used up. `instance` 0 is the operation's own SLA."""
 
@@ -249,7 +249,7 @@ class SlaAtRisk:
     late_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SlaBreach:
     """An SLA is used up; the work goes on. `late_ms` is how long after `due_at` it was noticed."""
 
@@ -262,7 +262,7 @@ class SlaBreach:
     late_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unattended:
     """A step has waited too long for a worker, or a checkpoint that nobody is entitled to decide."""
 
@@ -274,7 +274,7 @@ class Unattended:
     late_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationPaused:
     """Frozen at the current step. `clock` is "run" or "stop": what the operation's own clock does meanwhile."""
 
@@ -286,7 +286,7 @@ class OperationPaused:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationResumed:
     """No longer frozen."""
 
@@ -297,7 +297,7 @@ class OperationResumed:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationCancelled:
     """Ended by somebody. No work follows."""
 
@@ -308,7 +308,7 @@ class OperationCancelled:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationCompleted:
     """Every step is done or skipped, every checkpoint approved."""
 
@@ -317,7 +317,7 @@ class OperationCompleted:
     by: Principal
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationRejected:
     """Ended by a rejection."""
 
@@ -327,7 +327,7 @@ class OperationRejected:
     instance: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OperationFailed:
     """Ended by a step that failed for good."""
 

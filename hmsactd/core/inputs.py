@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hmsactd.core.payload import Payload
 from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import Flow
+from hmsactd.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Start:
     """Begin."""
 
@@ -22,7 +21,7 @@ class Start:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepTaken:
     """A worker is about to be given this attempt."""
 
@@ -32,7 +31,7 @@ class StepTaken:
     session: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepSucceeded:
     """A worker reports that an attempt succeeded."""
 
@@ -42,7 +41,7 @@ class StepSucceeded:
     output: Payload
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepErred:
     """A worker reports that an attempt failed. `retry_after_ms` is the service's own wish for the next one."""
 
@@ -55,7 +54,7 @@ class StepErred:
     retry_after_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkerLost:
     """The session that had an attempt is gone."""
 
@@ -64,7 +63,7 @@ class WorkerLost:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HeartbeatMissed:
     """The worker of an attempt has been silent for longer than the step allows."""
 
@@ -73,14 +72,14 @@ class HeartbeatMissed:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerDue:
     """A time the operation asked to be woken at has come."""
 
     by: Principal
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NobodyEntitled:
     """The directory knows nobody who may decide the pending checkpoint."""
 
@@ -88,7 +87,7 @@ class NobodyEntitled:
     instance: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decide:
     """A person decides a checkpoint. `seen` is the digest of what they were shown, if they name it."""
 
@@ -99,7 +98,7 @@ class Decide:
     comment: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NoteRefusal:
     """A decision was refused; it belongs on the record."""
 
@@ -108,7 +107,7 @@ class NoteRefusal:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Claim:
     """A person takes a checkpoint on."""
 
@@ -117,7 +116,7 @@ class Claim:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Release:
     """A person gives a claimed checkpoint back."""
 
@@ -126,7 +125,7 @@ class Release:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Assign:
     """A checkpoint is given to `assignee`, as the directory knows them."""
 
@@ -136,7 +135,7 @@ class Assign:
     reason: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pause:
     """Freeze at the current step."""
 
@@ -146,7 +145,7 @@ class Pause:
     expected_revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Resume:
     """Go on."""
 
@@ -155,7 +154,7 @@ class Resume:
     expected_revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cancel:
     """End; no further work."""
 
@@ -164,7 +163,7 @@ class Cancel:
     expected_revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RetryStep:
     """Give a stalled step fresh retries."""
 
@@ -174,7 +173,7 @@ class RetryStep:
     expected_revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SkipStep:
     """Leave a stalled step out."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hmsactd.core.clock import SlaClock
 from hmsactd.core.principal import Principal
 from hmsactd.core.transitions import CheckpointState, OperationState, StepState
 from hmsactd.definition.flow import CheckpointDefinition, Flow, StepDefinition
+from hmsactd.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepItem:
     """A step within an operation. `since` is when it came into its present state; `instance` names it for ever."""
 
@@ -37,7 +36,7 @@ class StepItem:
         return self.state is StepState.DONE or self.state is StepState.SKIPPED
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CheckpointItem:
     """A checkpoint within an operation. `since` is when it came into its present state."""
 
@@ -62,7 +61,7 @@ class CheckpointItem:
 Item = StepItem | CheckpointItem
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pause:
     """Somebody has frozen the operation."""
 
@@ -71,7 +70,7 @@ class Pause:
     stops_clock: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Operation:
     """One request from start to finish. `sequence` is its last event's, `cursor` the index of its current item."""
 

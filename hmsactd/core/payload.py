@@ -5,10 +5,12 @@ The commitment is computed at the edge, field by field, before an operation is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from hmsactd.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Payload:
     """A committed payload.
 

@@ -85,7 +85,7 @@ class Actor:
         self._contents = Contents(around.timelines, namespace, operation_id)
         self._names: dict[int, str] = {}
         self._mailbox: deque[Letter] = deque()
-        self._has_mail = asyncio.Event()
+        self._mail_awaited: asyncio.Future[None] | None = None
         self._is_closing = False
         self._effects: tuple[Effect, ...] = ()
         self._queued: Line | None = None
@@ -114,12 +114,18 @@ class Actor:
                 "MAILBOX_FULL", f"{len(self._mailbox)} requests wait for {self.operation_id}; try again in a moment"
             )
         self._mailbox.append(letter)
-        self._has_mail.set()
+        self._look_up()
 
     def close(self) -> None:
         """Let it end once its mailbox is empty."""
         self._is_closing = True
-        self._has_mail.set()
+        self._look_up()
+
+    def _look_up(self) -> None:
+        awaited, self._mail_awaited = self._mail_awaited, None
+        # Done already if the actor was cancelled while it waited.
+        if awaited is not None and not awaited.done():
+            awaited.set_result(None)
 
     async def run(self) -> None:
         """Live until let go, final, or overtaken by another owner. Whoever waits for an answer learns how it ended."""
@@ -168,15 +174,15 @@ class Actor:
                 if self._is_closing or (self.operation is not None and self.operation.is_final):
                     return
                 self.idle_since = self._around.clock.now()
-                self._has_mail.clear()
-                await self._has_mail.wait()
+                self._mail_awaited = asyncio.get_running_loop().create_future()
+                await self._mail_awaited
             self.idle_since = 0
             await self._turn()
 
     def refuse(self, error: Exception) -> None:
         """Answer all that is in the mailbox with an error."""
         while self._mailbox:
-            _refuse(self._mailbox.popleft(), error)
+            self._mailbox.popleft().settle(error)
 
     # -- one turn ------------------------------------------------------------------------------------------------------
 
@@ -189,7 +195,7 @@ class Actor:
         except BaseException as error:
             # Whatever it is, nobody waits for ever; who has been answered already stays so.
             for letter in letters:
-                _refuse(letter, _as_unavailable(error))
+                letter.settle(_as_unavailable(error))
             raise
 
     async def _hear_out(self, letters: list[Letter]) -> None:
@@ -269,11 +275,11 @@ class Actor:
     def _answer(self, heard: list[tuple[Letter, tuple[Event, ...] | Rejected]], receipt: Receipt | None) -> None:
         for letter, result in heard:
             if isinstance(result, Rejected):
-                _refuse(letter, result)
+                letter.settle(result)
             elif self.operation is None:
-                _refuse(letter, NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}"))
-            elif not letter.answered.done():
-                letter.answered.set_result(Answer(self.operation_id, self.operation, result, receipt))
+                letter.settle(NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}"))
+            else:
+                letter.settle(Answer(self.operation_id, self.operation, result, receipt))
 
     # -- effects -------------------------------------------------------------------------------------------------------
 
@@ -366,11 +372,6 @@ class Actor:
 
     def _name_items(self, operation: Operation) -> None:
         self._names = {item.instance: item.definition.name for item in operation.items}
-
-
-def _refuse(letter: Letter, error: Exception) -> None:
-    if not letter.answered.done():
-        letter.answered.set_exception(error)
 
 
 def _as_unavailable(error: BaseException) -> Exception:

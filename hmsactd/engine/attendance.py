@@ -6,8 +6,7 @@ million decisions that are awaited cost nothing but the few that come of age.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
@@ -17,7 +16,7 @@ from hmsactd.core.inputs import NobodyEntitled
 from hmsactd.core.operation import CheckpointItem, Operation
 from hmsactd.core.principal import DAEMON
 from hmsactd.core.transitions import CheckpointState
-from hmsactd.engine.letter import Answer, Told
+from hmsactd.engine.letter import Answer, Post
 from hmsactd.errors import ResourceExhausted, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.store import Store
@@ -29,7 +28,6 @@ LOOK_EVERY_US = 30_000_000
 
 PAGE = 500
 
-Tell = Callable[[str, str, Told], "asyncio.Future[Answer]"]
 
 
 class Directory(Protocol):
@@ -43,12 +41,12 @@ class Attendance:
     """One coroutine over all namespaces. `namespaces` is read anew each time."""
 
     def __init__(
-        self, store: Store, clock: Clock, directory: Directory, tell: Tell, limit_us: int, namespaces: Iterable[str]
+        self, store: Store, clock: Clock, directory: Directory, post: Post, limit_us: int, namespaces: Iterable[str]
     ) -> None:
         self._store = store
         self._clock = clock
         self._directory = directory
-        self._tell = tell
+        self._post = post
         self._limit_us = limit_us
         self._namespaces = namespaces
         self._position: dict[str, tuple[int, str]] = {}
@@ -80,8 +78,8 @@ class Attendance:
                     break
 
     def _ask(self, namespace: str, operation_id: str) -> None:
-        told = self._tell(namespace, operation_id, self._nobody_entitled)
-        told.add_done_callback(lambda done: self._heard(namespace, operation_id, done))
+        place = (namespace, operation_id)
+        self._post(*place, self._nobody_entitled, lambda outcome: self._heard(place, outcome))
 
     def _nobody_entitled(self, operation: Operation) -> NobodyEntitled | None:
         item = operation.current
@@ -91,14 +89,14 @@ class Attendance:
             return None
         return NobodyEntitled(DAEMON, item.instance)
 
-    def _heard(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
+    def _heard(self, place: tuple[str, str], outcome: Answer | Exception) -> None:
         """Ask again where it came to nothing: the store failed, or the limit on the record is longer than today's."""
-        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
-            is_open = True
+        if isinstance(outcome, Exception):
+            is_open = isinstance(outcome, Unavailable | ResourceExhausted)
         else:
-            is_open = done.exception() is None and _is_pending_unsaid(done.result().operation)
+            is_open = _is_pending_unsaid(outcome.operation)
         if is_open:
-            self._again.add((namespace, operation_id))
+            self._again.add(place)
 
 
 def _is_pending_unsaid(operation: Operation) -> bool:

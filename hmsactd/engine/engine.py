@@ -28,7 +28,7 @@ from hmsactd.engine.actor import Actor
 from hmsactd.engine.attendance import Attendance, Directory
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
-from hmsactd.engine.letter import Answer, Letter, RequestKey, Told
+from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promised
 from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
@@ -92,7 +92,7 @@ class Engine:
         self.dispatch = Dispatch(store, self._offer)
         self.dispatch.on_refill_wanted = self._want_refill
         self.timers = Timers(store, clock, self._wake)
-        self.workers = Workers(store, self.dispatch, clock, self.tell, limits.grace_us, limits.sessions_max, tickets)
+        self.workers = Workers(store, self.dispatch, clock, self.post, limits.grace_us, limits.sessions_max, tickets)
         self._observer = observer
         self._limits = limits
         self._actors: dict[tuple[str, str], Actor] = {}
@@ -106,7 +106,7 @@ class Engine:
         self._ended_lately: dict[tuple[str, str], Summary] = {}
         self._open: Counter[str] = Counter()
         """Operations that are not final, by namespace. A namespace once seen stays."""
-        self._attendance = Attendance(store, clock, directory, self.tell, limits.unattended_us, self._open)
+        self._attendance = Attendance(store, clock, directory, self.post, limits.unattended_us, self._open)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -177,20 +177,26 @@ class Engine:
         self, namespace: str, told: Start, given: Given, request: RequestKey | None = None
     ) -> asyncio.Future[Answer]:
         """Start an operation under a new id."""
+        started: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self._open[namespace] >= self._limits.open_operations_max:
             most = self._limits.open_operations_max
-            return _failed(ResourceExhausted("OPEN_OPERATIONS_MAX", f"{most} operations are open, the most allowed"))
+            started.set_exception(
+                ResourceExhausted("OPEN_OPERATIONS_MAX", f"{most} operations are open, the most allowed")
+            )
+            return started
         # Counted before it is recorded, so that many at once do not pass the bound together.
         self._open[namespace] += 1
         operation_id = f"op_{ULID()!s}".lower()
         actor = Actor(self, namespace, operation_id, self.timelines.new(namespace, operation_id), given)
-        started = self._post(actor, told, request)
-        started.add_done_callback(lambda done: self._count_failure(namespace, done))
-        return started
+        heard = promised(started)
 
-    def _count_failure(self, namespace: str, done: asyncio.Future[Answer]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._open[namespace] -= 1
+        def counted(outcome: Answer | Exception) -> None:
+            if isinstance(outcome, Exception):
+                self._open[namespace] -= 1
+            heard(outcome)
+
+        self._deliver(actor, Letter(told, counted, request))
+        return started
 
     def tell(
         self, namespace: str, operation_id: str, told: Told, request: RequestKey | None = None
@@ -199,29 +205,37 @@ class Engine:
 
         The future fails with `Rejected` for what is not allowed, with an `HmsactdError` for what could not be done.
         """
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Whoever told it may leave before the answer comes; then the answer is nobody's, and no warning is due.
+        answered.add_done_callback(_look_at)
+        self.post(namespace, operation_id, told, promised(answered), request)
+        return answered
+
+    def post(
+        self,
+        namespace: str,
+        operation_id: str,
+        told: Told,
+        heard: Heard | None = None,
+        request: RequestKey | None = None,
+    ) -> None:
+        """Tell an operation something; `heard`, if anybody, hears what became of it. For the daemon's own parts."""
         actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id)
-        return self._post(actor, told, request)
+        self._deliver(actor, Letter(told, heard, request))
 
-    def nudge(self, namespace: str, operation_id: str, told: Told) -> None:
-        """Tell an operation something whose answer nobody waits for."""
-        _ = self.tell(namespace, operation_id, told)
-
-    def _post(self, actor: Actor, told: Told, request: RequestKey | None) -> asyncio.Future[Answer]:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # Whoever told it may have left before the answer comes; then the answer is nobody's, and no warning is due.
-        future.add_done_callback(_look_at)
+    def _deliver(self, actor: Actor, letter: Letter) -> None:
+        """Put a letter into an actor's mailbox, and let the actor live."""
         try:
             if self._is_stopping or self._tasks is None:
                 raise _shutting_down()
-            actor.post(Letter(told, future, request))
+            actor.post(letter)
         except HmsactdError as error:
-            future.set_exception(error)
-            return future
+            letter.settle(error)
+            return
         key = (actor.namespace, actor.operation_id)
         if self._actors.get(key) is not actor:
             self._actors[key] = actor
             self._tasks.create_task(self._live(key, actor), name=actor.operation_id)
-        return future
 
     async def _live(self, key: tuple[str, str], actor: Actor) -> None:
         """Let an actor live, and see to it that its fault stays its own."""
@@ -280,13 +294,14 @@ class Engine:
 
     def _offer(self, namespace: str, operation_id: str) -> None:
         """A worker has a place for a step of this operation."""
-        answered = self.tell(namespace, operation_id, _nothing)
-        answered.add_done_callback(lambda done: self._take_back(namespace, operation_id, done))
+        self.post(
+            namespace, operation_id, _nothing, lambda outcome: self._take_back(namespace, operation_id, outcome)
+        )
 
-    def _take_back(self, namespace: str, operation_id: str, done: asyncio.Future[Answer]) -> None:
-        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
+    def _take_back(self, namespace: str, operation_id: str, outcome: Answer | Exception) -> None:
+        if isinstance(outcome, Unavailable | ResourceExhausted):
             self.dispatch.put_back(namespace, operation_id)
-        elif done.exception() is not None:
+        elif isinstance(outcome, Exception):
             self.dispatch.forsake(namespace, operation_id)
 
     async def _wake(self, due: Sequence[Due]) -> list[Due]:
@@ -324,7 +339,7 @@ class Engine:
                 await self._recount()
             self._was_in_doubt = bool(self._in_doubt)
             for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
-                self.nudge(*self._in_doubt.pop(), _nothing)
+                self.post(*self._in_doubt.pop(), _nothing)
             now = self.clock.now()
             for actor in list(self._actors.values()):
                 if actor.is_idle and now - actor.idle_since >= self._limits.idle_us:
@@ -356,10 +371,3 @@ def _shutting_down() -> Unavailable:
 def _look_at(future: asyncio.Future[Answer]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def _failed(error: HmsactdError) -> asyncio.Future[Answer]:
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    future.add_done_callback(_look_at)
-    future.set_exception(error)
-    return future

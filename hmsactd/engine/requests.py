@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from hmsactd.engine.letter import Answer, RequestKey
 from hmsactd.errors import AlreadyExists, ResourceExhausted, Unavailable
 from hmsactd.store.store import RequestRow, Store
 from hmsactd.timeline.timeline import Receipt, Timelines
+from hmsactd.value import value
 
 Slot = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Done:
     """What a request has led to."""
 
@@ -51,7 +51,7 @@ class Requests:
         the request has been, and that spares every start a read.
         """
         if key is None:
-            return (before and await before()) or await self._done(namespace, await asyncio.shield(run()))
+            return (before and await before()) or await self._done(namespace, await run())
         slot = (key.namespace, key.principal, key.rpc, key.request_id)
         while (twin := self._under_way.get(slot)) is not None:
             await twin.wait()

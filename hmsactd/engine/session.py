@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hmsactd.core.principal import Principal
+from hmsactd.value import value
 
 UNANSWERED_MAX = 1_000
 """Reports of a session that wait for their verdict, or whose verdict waits to be sent; no more are read meanwhile."""
@@ -24,7 +25,7 @@ class AttemptKey(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Call:
     """One attempt of one step, with everything a worker needs to do it. Payloads are JSON texts."""
 

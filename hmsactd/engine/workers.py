@@ -6,9 +6,8 @@ letter to its operation, and the answer a verdict.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from ulid import ULID
@@ -21,7 +20,7 @@ from hmsactd.core.principal import DAEMON, Principal
 from hmsactd.core.rejected import Rejected
 from hmsactd.core.transitions import StepState
 from hmsactd.engine.dispatch import Dispatch
-from hmsactd.engine.letter import Answer, Told
+from hmsactd.engine.letter import Answer, Post, Told
 from hmsactd.engine.session import AttemptKey, Session, Verdict
 from hmsactd.engine.tickets import Tickets
 from hmsactd.errors import HmsactdError, NotFound, ResourceExhausted, Unavailable
@@ -32,7 +31,6 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_US = 250_000
 """How often silent attempts and gone sessions are looked for: well below the second a user would notice."""
 
-Tell = Callable[[str, str, Told], "asyncio.Future[Answer]"]
 
 
 class Workers:
@@ -43,7 +41,7 @@ class Workers:
         store: Store,
         dispatch: Dispatch,
         clock: Clock,
-        tell: Tell,
+        post: Post,
         grace_us: int,
         sessions_max: int,
         tickets: Tickets,
@@ -53,7 +51,7 @@ class Workers:
         self._tickets = tickets
         self._dispatch = dispatch
         self._clock = clock
-        self._tell = tell
+        self._post = post
         self.grace_us = grace_us
         self._absent: dict[str, list[Call]] = {}
         self._absent_until = 0
@@ -167,9 +165,10 @@ class Workers:
             return
         is_held = session.report(key)
         letter: Told = told if is_held else lambda operation: _if_late(operation, told)
-        future = self._tell(session.namespace, key.operation_id, letter)
         session.asked()
-        future.add_done_callback(lambda done: self._judge(session, key, is_held, done))
+        self._post(
+            session.namespace, key.operation_id, letter, lambda outcome: self._judge(session, key, is_held, outcome)
+        )
         if is_held:
             self._dispatch.pump(session)
 
@@ -178,23 +177,21 @@ class Workers:
         session: Session,
         key: AttemptKey,
         is_held: bool,
-        done: asyncio.Future[Answer],
+        outcome: Answer | Exception,
         heard: Verdict | None = None,
     ) -> None:
         session.answered()
-        if done.cancelled():
-            session.judge(Verdict(key, "again", "CANCELLED", "the report was not heard"))
-            return
-        error = done.exception()
-        if error is None:
-            session.judge(heard or _verdict(key, session.principal, done.result(), is_held))
-        elif isinstance(error, (NotFound, Rejected)):
-            reason = error.code if isinstance(error, Rejected) else error.reason
-            session.judge(Verdict(key, "refused", reason, str(error)))
-        elif isinstance(error, HmsactdError):
-            session.judge(Verdict(key, "again", error.reason, str(error)))
-        else:
-            session.judge(Verdict(key, "again", "INTERNAL", "the report could not be recorded"))
+        match outcome:
+            case Answer():
+                session.judge(heard or _verdict(key, session.principal, outcome, is_held))
+            case NotFound():
+                session.judge(Verdict(key, "refused", outcome.reason, str(outcome)))
+            case Rejected():
+                session.judge(Verdict(key, "refused", outcome.code, str(outcome)))
+            case HmsactdError():
+                session.judge(Verdict(key, "again", outcome.reason, str(outcome)))
+            case _:
+                session.judge(Verdict(key, "again", "INTERNAL", "the report could not be recorded"))
 
     def refuse(self, session: Session, key: AttemptKey, told: StepErred, code: str, reason: str) -> None:
         """A report that cannot be taken as it is: the worker is told why, and the attempt counts as failed for good."""
@@ -204,9 +201,13 @@ class Workers:
         if not session.report(key):
             session.judge(refused)
             return
-        future = self._tell(session.namespace, key.operation_id, told)
         session.asked()
-        future.add_done_callback(lambda done: self._judge(session, key, True, done, refused))
+        self._post(
+            session.namespace,
+            key.operation_id,
+            told,
+            lambda outcome: self._judge(session, key, True, outcome, refused),
+        )
         self._dispatch.pump(session)
 
     def beat(self, session: Session, key: AttemptKey) -> None:
@@ -239,7 +240,7 @@ class Workers:
                 continue
             if now - held.beat_at > held.heartbeat_ms * 1000:
                 missed = HeartbeatMissed(DAEMON, key.instance, key.attempt)
-                _ = self._tell(session.namespace, key.operation_id, missed)
+                self._post(session.namespace, key.operation_id, missed, None)
 
     def _end(self, session: Session) -> None:
         """A worker stayed away too long: its calls go to others."""
@@ -267,8 +268,12 @@ class Workers:
 
     def _look_for_call(self, namespace: str, operation_id: str) -> None:
         """Let an operation look for the call whose report it awaits: if nobody has it, the attempt is lost."""
-        told = self._tell(namespace, operation_id, lambda operation: self._lost(operation_id, operation))
-        told.add_done_callback(lambda done: self._look_again_if_unheard((namespace, operation_id), done))
+        self._post(
+            namespace,
+            operation_id,
+            lambda operation: self._lost(operation_id, operation),
+            lambda outcome: self._look_again_if_unheard((namespace, operation_id), outcome),
+        )
 
     def _lost(self, operation_id: str, operation: Operation) -> Input | None:
         """What an operation is told that awaits a report from a session without the call."""
@@ -287,9 +292,9 @@ class Workers:
             is_lost = key not in session.reported
         return WorkerLost(DAEMON, item.instance, item.attempt) if is_lost else None
 
-    def _look_again_if_unheard(self, place: tuple[str, str], done: asyncio.Future[Answer]) -> None:
+    def _look_again_if_unheard(self, place: tuple[str, str], outcome: Answer | Exception) -> None:
         """A loss that could not be recorded is looked for again: nobody else would ever notice it."""
-        if done.cancelled() or isinstance(done.exception(), Unavailable | ResourceExhausted):
+        if isinstance(outcome, Unavailable | ResourceExhausted):
             self._to_look_at.add(place)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hmsactd.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value(frozen=True, slots=True)
 class Summary:
     """Where an operation stands, for lists and for waking it up.
 
@@ -66,7 +68,7 @@ class PayloadRow:
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RequestRow:
     """What became of a request that carried an id. `principal` is "issuer:subject"; `digest` is that of its content."""
 
@@ -81,7 +83,7 @@ class RequestRow:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeRow:
     """An inner node of the log's tree."""
 
@@ -107,7 +109,7 @@ class Append:
     requests: tuple[RequestRow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Batch:
     """What is written at once: the appends, the tree above them, and the seal over it."""
 
@@ -119,7 +121,7 @@ class Batch:
     seal: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Birth:
     """The identity that a log gets if there is none yet."""
 
@@ -127,7 +129,7 @@ class Birth:
     verifier_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Log:
     """The log as kept: who it is, how far it goes, and the seal over that."""
 
@@ -138,7 +140,7 @@ class Log:
     seal: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Kept:
     """An operation as kept: its summary, the leaf of its last record, its wrapped payload key unless erased."""
 
@@ -147,7 +149,7 @@ class Kept:
     payload_key: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Where:
     """Which operations: all that is said must hold. An empty tuple or None says nothing."""
 
@@ -163,7 +165,7 @@ class Where:
 EVERYTHING = Where()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """An operation that wants to be woken."""
 
@@ -172,7 +174,7 @@ class Due:
     due_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Queued:
     """A step that awaits a worker."""
 
@@ -183,7 +185,7 @@ class Queued:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class QueueSize:
     """How many steps of a service await a worker, and since when the oldest does."""
 
@@ -193,7 +195,7 @@ class QueueSize:
     oldest_since: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PendingSize:
     """How many decisions a role owes at a checkpoint of a definition, and since when the oldest is awaited."""
 
@@ -205,7 +207,7 @@ class PendingSize:
     oldest_since: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Call:
     """An attempt that a worker's session has in hand."""
 
@@ -214,7 +216,7 @@ class Call:
     session: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Tally:
     """How many operations of a definition are in a state."""
 

@@ -22,6 +22,9 @@ from hmsactd.timeline import moment
 
 VERSION: Final = 1
 
+FLOWS_REMEMBERED: Final = 512
+"""Flows whose text is kept. One of four steps takes longer to write than the rest of its record."""
+
 
 # Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
@@ -159,7 +162,7 @@ def _writer(field: Field[Any]) -> Callable[[str, Any], str]:
     """Returns what writes a field as a member, or several, of `data`."""
     match str(field.type):
         case "Flow":
-            return lambda _, flow: canonical_text(_write_flow(flow))[1:-1]
+            return lambda _, flow: _flow_text(flow)
         case "tuple[ClockReading, ...]":
             return lambda name, clocks: f'"{name}":{canonical_text([_write_clock(clock) for clock in clocks])}'
         case "int" | "int | None" if field.name.endswith("_at"):
@@ -212,6 +215,20 @@ def _read_principal(told: Mapping[str, Any]) -> Principal:
         told["method"],
         told.get("responsible"),
     )
+
+
+def _flow_text(flow: Flow) -> str:
+    """The members of a flow. A service starts the same few flows over and over, each of them one object."""
+    known = _flow_texts.get(id(flow))
+    if known is None:
+        if len(_flow_texts) >= FLOWS_REMEMBERED:
+            _flow_texts.clear()
+        # The flow is kept beside its text, so that no other can get its identity.
+        known = _flow_texts[id(flow)] = (flow, canonical_text(_write_flow(flow))[1:-1])
+    return known[1]
+
+
+_flow_texts: dict[int, tuple[Flow, str]] = {}
 
 
 def _write_flow(flow: Flow) -> dict[str, object]:

@@ -22,6 +22,7 @@ from hmsactd.timeline.codec import Draft
 from hmsactd.timeline.follow import Followers
 from hmsactd.timeline.seal import Signer, signed_note
 from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
+from hmsactd.value import value
 
 WAITING_MAX: Final = 16_384
 BATCH_EVENTS_MAX: Final = 1_024
@@ -30,7 +31,7 @@ Observe = Callable[[float, int], None]
 """Is told how many seconds a commit took, and how many events it held."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Committed:
     """Where the last record of a submission stands, and the seal over it."""
 

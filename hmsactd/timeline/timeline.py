@@ -10,7 +10,6 @@ import secrets
 import string
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from hmsact.note import TreeHead, VerifierKey, key_name
@@ -26,11 +25,12 @@ from hmsactd.timeline.keys import Keys
 from hmsactd.timeline.payloads import DataKey, Keyring
 from hmsactd.timeline.seal import Ed25519Signer, Signer, is_sealed
 from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
+from hmsactd.value import value
 
 PAGE: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Receipt:
     """Evidence of what was recorded: the last record's place in the log, its leaf, and the seal that covers it."""
 
@@ -41,7 +41,7 @@ class Receipt:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Recorded:
     """A record as it stands."""
 
