@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 INTEGER_MAX = 2**53 - 1
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -20,9 +21,21 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+KEY_REMEMBERED_MAX = 64
+"""Length of the keys whose texts are kept: the same few stand in payload after payload."""
+
+
 def _compact(value: object) -> str:
-    # Most members are strings, and these need no encoder made for them.
-    return json.encoder.encode_basestring_ascii(value) if type(value) is str else _encoder.encode(value)
+    # Most members are strings, numbers and truth values, and these need no encoder made for them.
+    kind = type(value)
+    if kind is str:
+        return json.encoder.encode_basestring_ascii(value)  # type: ignore[arg-type]
+    if kind is int:
+        return str(value)
+    return _CONSTANTS[value] if kind is bool or value is None else _encoder.encode(value)  # type: ignore[index]
+
+
+_CONSTANTS = {True: "true", False: "false", None: "null"}
 
 
 def canonical_text(value: object) -> str:
@@ -99,9 +112,18 @@ def fields_and_whole(value: object) -> tuple[str, list[str]]:
     members, texts = [], []
     for key, member in value.items():
         text = _compact(member)
-        members.append(f"{_compact(key)}:{text}")
-        texts.append(f"[{_compact(pointer(key))},{text}]")
+        written, pointed = _known_key(key) if len(key) <= KEY_REMEMBERED_MAX else _key(key)
+        members.append(f"{written}:{text}")
+        texts.append(f"[{pointed},{text}]")
     return f"{{{','.join(members)}}}", texts
+
+
+def _key(key: str) -> tuple[str, str]:
+    """Returns the texts of a key and of its pointer."""
+    return _compact(key), _compact(pointer(key))
+
+
+_known_key = lru_cache(4096)(_key)
 
 
 def field_texts(value: object) -> list[str]:
@@ -122,6 +144,15 @@ def field_salt(payload_salt: bytes, position: int) -> bytes:
 def field_commitment(salt: bytes, text: str) -> bytes:
     """Returns the commitment to one field."""
     return hashlib.sha256(b"\x02" + salt + text.encode("ascii")).digest()
+
+
+def field_commitments(payload_salt: bytes, texts: Sequence[str]) -> list[bytes]:
+    """Returns the commitments to all fields of a payload, in order."""
+    sha256, opening = hashlib.sha256, b"\x04" + payload_salt
+    return [
+        sha256(b"\x02" + sha256(opening + position.to_bytes(4, "big")).digest() + text.encode("ascii")).digest()
+        for position, text in enumerate(texts)
+    ]
 
 
 def payload_commitment(fields: Sequence[bytes]) -> bytes:

@@ -30,7 +30,8 @@ class Due:
 
 def next_due(operation: Operation) -> Due | None:
     """The earliest time at which the operation must be looked at, whatever else happens."""
-    return min(_dues(operation), key=_when, default=None)
+    dues = _dues(operation)
+    return min(dues, key=_when) if len(dues) > 1 else dues[0] if dues else None
 
 
 def next_to_settle(operation: Operation, now: int) -> Due | None:
@@ -39,8 +40,9 @@ def next_to_settle(operation: Operation, now: int) -> Due | None:
     SLAs come before the rest: dealt with late, a timeout could end the work, or stop its clock, while a breach that
     everybody can read off the record was still to be said.
     """
-    due_by_now = (due for due in _dues(operation) if due.at <= now)
-    return min(due_by_now, key=lambda due: (due.alarm not in _SLA, *_when(due)), default=None)
+    due_by_now = [due for due in _dues(operation) if due.at <= now]
+    # Asked before everything that is told, and almost always in vain.
+    return min(due_by_now, key=lambda due: (due.alarm not in _SLA, *_when(due))) if due_by_now else None
 
 
 _SLA = (Alarm.AT_RISK, Alarm.BREACH)

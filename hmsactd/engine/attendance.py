@@ -29,7 +29,6 @@ LOOK_EVERY_US = 30_000_000
 PAGE = 500
 
 
-
 class Directory(Protocol):
     """Knows who holds which role."""
 

@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hmsactd.core.operation import Operation
+from hmsactd.store.store import Summary
 
 
 class Ending:
     """One wait for the end of one operation."""
 
     def __init__(self) -> None:
-        self.operation: Operation | None = None
+        self.summary: Summary | None = None
         self._come = asyncio.Event()
 
-    def come(self, operation: Operation) -> None:
+    def come(self, summary: Summary) -> None:
         """The operation has ended like this."""
-        self.operation = operation
+        self.summary = summary
         self._come.set()
 
     def told(self) -> None:
@@ -50,7 +50,7 @@ class Endings:
                 if not waiting:
                     del self._waiting[key]
 
-    def come(self, namespace: str, operation_id: str, operation: Operation) -> None:
+    def come(self, summary: Summary) -> None:
         """An operation has ended."""
-        for ending in self._waiting.get((namespace, operation_id), ()):
-            ending.come(operation)
+        for ending in self._waiting.get((summary.namespace, summary.operation), ()):
+            ending.come(summary)

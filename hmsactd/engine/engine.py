@@ -243,7 +243,7 @@ class Engine:
             await actor.run()
             if actor.operation is not None and actor.operation.is_final and not actor.is_in_doubt:
                 # Whether it has just recorded its end, or found it on the record after a failure.
-                self._note_end(key, actor.operation, actor.summary)
+                self._note_end(key, actor.summary)
         except Exception:
             log.exception("actor failed", namespace=key[0], operation=key[1])
         finally:
@@ -253,12 +253,12 @@ class Engine:
                 self._in_doubt.add(key)
             self._ended.set()
 
-    def _note_end(self, key: tuple[str, str], operation: Operation, summary: Summary | None) -> None:
-        if summary is not None:
-            self._ended_lately[key] = summary
-            if len(self._ended_lately) > ENDED_LATELY_MAX:
-                del self._ended_lately[next(iter(self._ended_lately))]
-        self.endings.come(*key, operation)
+    def _note_end(self, key: tuple[str, str], summary: Summary | None) -> None:
+        assert summary is not None, "what is final has been kept"
+        self._ended_lately[key] = summary
+        if len(self._ended_lately) > ENDED_LATELY_MAX:
+            del self._ended_lately[next(iter(self._ended_lately))]
+        self.endings.come(summary)
 
     async def look(self, namespace: str, operation_id: str) -> Operation | None:
         """The state of an operation as recorded; None if there is none."""
@@ -294,9 +294,7 @@ class Engine:
 
     def _offer(self, namespace: str, operation_id: str) -> None:
         """A worker has a place for a step of this operation."""
-        self.post(
-            namespace, operation_id, _nothing, lambda outcome: self._take_back(namespace, operation_id, outcome)
-        )
+        self.post(namespace, operation_id, _nothing, lambda outcome: self._take_back(namespace, operation_id, outcome))
 
     def _take_back(self, namespace: str, operation_id: str, outcome: Answer | Exception) -> None:
         if isinstance(outcome, Unavailable | ResourceExhausted):

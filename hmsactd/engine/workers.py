@@ -32,7 +32,6 @@ LOOK_EVERY_US = 250_000
 """How often silent attempts and gone sessions are looked for: well below the second a user would notice."""
 
 
-
 class Workers:
     """The sessions of all workers, from hello to goodbye."""
 

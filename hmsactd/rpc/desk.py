@@ -176,19 +176,19 @@ class Checked:
 
 def check(desk: Desk, request: Any) -> Checked:
     """Begin to check a request: the fields that all have."""
-    namespace = getattr(request, "namespace", "") or DEFAULT_NAMESPACE
+    has = request.DESCRIPTOR.fields_by_name
+    namespace = request.namespace if "namespace" in has else ""
+    namespace = namespace or DEFAULT_NAMESPACE
     checked = Checked(desk.bounds, namespace)
     if not NAMESPACE.fullmatch(namespace):
         checked.fault("namespace", "is not a name: a letter, then letters, digits, _ and -, at most 63", "BAD_NAME")
-    request_id = getattr(request, "request_id", "")
-    if len(request_id) > desk.bounds.request_id_max:
-        sentence = f"has {len(request_id)} characters; at most {desk.bounds.request_id_max} are allowed"
+    if "request_id" in has and len(request.request_id) > desk.bounds.request_id_max:
+        sentence = f"has {len(request.request_id)} characters; at most {desk.bounds.request_id_max} are allowed"
         checked.fault("request_id", sentence, "TOO_LONG")
-    operation_id = getattr(request, "operation_id", None)
-    if operation_id is not None and not ID_PART.fullmatch(operation_id):
-        sentence = "is not an operation id, nor a part of one" if operation_id else "says no operation"
+    if "operation_id" in has and not ID_PART.fullmatch(request.operation_id):
+        sentence = "is not an operation id, nor a part of one" if request.operation_id else "says no operation"
         checked.fault("operation_id", sentence, "BAD_OPERATION_ID")
-    if not 0 <= getattr(request, "page_size", 0) <= desk.bounds.page_max:
+    if "page_size" in has and not 0 <= request.page_size <= desk.bounds.page_max:
         checked.fault("page_size", f"is not a size of a page: 0 to {desk.bounds.page_max}", "OUT_OF_RANGE")
     return checked
 

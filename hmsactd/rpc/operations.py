@@ -10,7 +10,6 @@ from hmsact.v1 import operation_pb2 as pb
 from hmsact.v1 import operation_pb2_grpc
 
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
-from hmsactd.engine.summary import given_in, summarise
 from hmsactd.errors import NotFound, Unavailable
 from hmsactd.rpc import convert, cursor, where
 from hmsactd.rpc.caller import caller
@@ -96,8 +95,8 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
                 raise NotFound("OPERATION_UNKNOWN", f"there is no operation {operation_id}")
             if row.ended_at is None:
                 await self._patience.news(ending, wait_ms / 1000)
-        if ending.operation is not None:
-            row = summarise(namespace, operation_id, ending.operation, given_in(row))
+        if ending.summary is not None:
+            row = ending.summary
         elif row.ended_at is None and self._patience.is_stopping:
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down; ask again")
         elif row.ended_at is None:

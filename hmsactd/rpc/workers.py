@@ -36,6 +36,9 @@ ID_MAX = 64
 SENT_MAX_BYTES = 1024 * 1024
 """What travels in one message, a quarter of what it may have; a larger call travels alone."""
 
+FRAME_MAX_BYTES = 6
+"""What a message adds to the one that it is part of: its tag and its length."""
+
 HELLO_WITHIN_S = 10
 """How long a stream may be open without a hello: it has its place among the streams of its principal."""
 
@@ -302,20 +305,20 @@ class _Connection:
         """The outbox as messages, each well below what a message may have."""
         namespace = self.session.namespace
         parts = chain(
-            (pb.WorkResponse(verdicts=[_verdict(namespace, verdict)]) for verdict in outbox.verdicts),
-            (pb.WorkResponse(withdrawn=[_withdrawn(namespace, key, code)]) for key, code in outbox.withdrawn),
-            (pb.WorkResponse(calls=[_call(namespace, call)]) for call in outbox.calls),
+            (("verdicts", _verdict(namespace, verdict)) for verdict in outbox.verdicts),
+            (("withdrawn", _withdrawn(namespace, key, code)) for key, code in outbox.withdrawn),
+            (("calls", _call(namespace, call)) for call in outbox.calls),
         )
-        current, room = pb.WorkResponse(), SENT_MAX_BYTES
-        for part in parts:
-            size = part.ByteSize()
+        current, room = dict[str, list[Any]](), SENT_MAX_BYTES
+        for place, part in parts:
+            size = part.ByteSize() + FRAME_MAX_BYTES
             if size > room and room < SENT_MAX_BYTES:
-                yield current
-                current, room = pb.WorkResponse(), SENT_MAX_BYTES
-            current.MergeFrom(part)
+                yield pb.WorkResponse(**current)  # type: ignore[arg-type]
+                current, room = {}, SENT_MAX_BYTES
+            current.setdefault(place, []).append(part)
             room -= size
-        if room < SENT_MAX_BYTES:
-            yield current
+        if current:
+            yield pb.WorkResponse(**current)  # type: ignore[arg-type]
 
 
 def _call(namespace: str, call: Call) -> pb.Call:

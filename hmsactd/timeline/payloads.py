@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hmsact.record import field_commitment, field_salt, field_texts, fields_and_whole, payload_commitment
+from hmsact.record import field_commitments, field_salt, field_texts, fields_and_whole, payload_commitment
 
 from hmsactd.core.payload import Payload
 from hmsactd.timeline.entropy import random_bytes
@@ -61,8 +61,9 @@ def _committed(value: object) -> Payload:
     except ValueError as error:
         raise NotJson("a number is too large for JSON as this daemon keeps it") from error
     salt = random_bytes(SALT_BYTES)
-    fields = [field_commitment(field_salt(salt, position), text) for position, text in enumerate(texts)]
-    return Payload(payload_commitment(fields).hex(), len(content), content.encode("ascii"), salt)
+    return Payload(
+        payload_commitment(field_commitments(salt, texts)).hex(), len(content), content.encode("ascii"), salt
+    )
 
 
 def _parsed(text: bytes | str, max_bytes: int, max_depth: int) -> object:

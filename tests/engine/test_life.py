@@ -313,8 +313,8 @@ async def test_whoever_waits_for_an_end_hears_of_one_that_was_kept_in_a_failing_
         with pytest.raises(Unavailable):
             await world.tell(operation_id, Cancel(OPERATOR))
         await world.pass_time(2)
-        assert ending.operation is not None
-        assert ending.operation.is_final
+        assert ending.summary is not None
+        assert ending.summary.ended_at is not None
 
 
 async def test_whoever_tells_a_stopping_daemon_is_answered(world: World) -> None:
