@@ -75,7 +75,7 @@ async def test_reports_of_what_is_no_operation_are_answered_without_asking_one(
     world: World, servicer: WorkerServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(world.engine.workers, "_tell", lambda *told: asked.append(told))
+    monkeypatch.setattr(world.engine.workers, "_post", lambda *told: asked.append(told))
     flood = reports(f"{number:060}" for number in range(10_000))
     async with aclosing(working(servicer, saying(HELLO, flood))) as responses:
         await anext(responses)
