@@ -151,7 +151,7 @@ async def test_data_of_a_newer_version_is_refused(store: SqliteStore, path: Path
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO schema_migrations VALUES (99, '0099_later.sql', 'x')")
         connection.commit()
-    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 1"):
+    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 2"):
         await store.open(BIRTH)
 
 
@@ -181,7 +181,7 @@ def broken(connection: sqlite3.Connection) -> None:
         connection,
         [
             *known_migrations(),
-            Migration(2, "0002_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
+            Migration(3, "0003_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
         ],
     )
 
@@ -194,7 +194,7 @@ def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:
         migrate(connection, known_migrations())
         with pytest.raises(sqlite3.OperationalError):
             broken(connection)
-        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,)]
+        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,), (2,)]
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
@@ -207,7 +207,7 @@ async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) ->
         (select.DUE, (9, 9)),
         (select.NEXT_DUE, ()),
         (select.CALLS, ("", "", 9)),
-        (select.BY_KEY, ("default", "k")),
+        select.by_key("default", "k", (), 9),
         (select.ALARMED, ("", "", 9)),
         (select.SEAL_OVER, (9,)),
         select.kept("default", "op_1"),
