@@ -22,7 +22,7 @@ class Beginning:
 
     `order` is the order in which each range is; None for one that has none of ours, whose rows are collected. `alone`
     is the index by itself, in which rows can be counted without looking at operations; with `joined` these can be read.
-    `numbers` asks for the number of every row, of some maybe twice. `said` are the fields of the filter that it sees to.
+    `numbers` asks for the number of every row, of some maybe twice. `said` is what it sees to of the filter.
     """
 
     alone: str
@@ -107,7 +107,10 @@ def _awaited(namespace: str, where: Where) -> Beginning:
         return _native("operation_by_decider", ranges, Order.STARTED, "awaits", "awaits_who", "namespace")
     who, values = "operation.namespace = ?", tuple[str, ...]((namespace,))
     if where.awaits_who:
-        who, values = f"{who} AND operation.awaits_who {IN}", (*values, json.dumps(where.awaits_who, ensure_ascii=False))
+        who, values = (
+            f"{who} AND operation.awaits_who {IN}",
+            (*values, json.dumps(where.awaits_who, ensure_ascii=False)),
+        )
     kinds = set(where.awaits) or KINDS
     return _anywhere([(index, f"{kind} AND {who}", values) for index, kind, known in _AWAITED if known & kinds])
 

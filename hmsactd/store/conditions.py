@@ -54,13 +54,7 @@ def _what(namespace: str, where: Where) -> list[Clause]:
     clauses += [(_HAS_LABEL, (namespace, *label)) for label in where.labels]
     clauses += [(_HAS_LABEL_NAMED, (name,)) for name in where.labels_there]
     if where.alarms:
-        clauses.append(
-            (
-                "operation.alarms IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(operation.alarms) AS alarm"
-                f" WHERE alarm.key {IN})",
-                (json.dumps(where.alarms),),
-            )
-        )
+        clauses.append((_HAS_ALARM, (json.dumps(where.alarms),)))
     return clauses
 
 
@@ -93,6 +87,9 @@ def _any(column: str, several: tuple[str, ...]) -> Clause:
     return f"operation.{column} {IN}", (json.dumps(several, ensure_ascii=False),)
 
 
+_HAS_ALARM: Final = (
+    f"operation.alarms IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(operation.alarms) AS alarm WHERE alarm.key {IN})"
+)
 _HAS_LABEL: Final = (
     "EXISTS (SELECT 1 FROM label AS has WHERE has.namespace = ? AND has.key = ? AND has.value = ?"
     " AND has.started_at = operation.started_at AND has.number = operation.number)"

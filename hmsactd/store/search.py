@@ -75,12 +75,10 @@ class Search:
     def _end_of_stretch(self, beginning: Beginning, walk: Walk) -> Position | None:
         """The position at which the walk ends; None if it comes to the end of all."""
         sql, values = self._walked(beginning.alone, beginning, walk, ("", ()), None)
-        found = self.connection.execute(f"{sql} LIMIT 1 OFFSET ?", (*values, STRETCH - 1)).fetchone()
-        return found
+        end: Position | None = self.connection.execute(f"{sql} LIMIT 1 OFFSET ?", (*values, STRETCH - 1)).fetchone()
+        return end
 
-    def _positions(
-        self, beginning: Beginning, conditions: Clause, walk: Walk, end: Position | None
-    ) -> list[Position]:
+    def _positions(self, beginning: Beginning, conditions: Clause, walk: Walk, end: Position | None) -> list[Position]:
         sql, values = self._walked(beginning.joined, beginning, walk, conditions, end)
         return self.connection.execute(f"{sql} LIMIT ?", (*values, walk.limit + 1)).fetchall()
 
@@ -102,7 +100,9 @@ class Search:
             if position is not None
         ]
         ranges = [joined([each, *bounds]) for each in beginning.ranges]
-        sql = " UNION ALL ".join(f"SELECT {at} AS at, {number} AS number FROM {source} WHERE {told}" for told, _ in ranges)
+        sql = " UNION ALL ".join(
+            f"SELECT {at} AS at, {number} AS number FROM {source} WHERE {told}" for told, _ in ranges
+        )
         values = tuple(value for _, several in ranges for value in several)
         way = "ASC" if walk.oldest_first else "DESC"
         ordered = "at {0}, number {0}" if len(ranges) > 1 else f"{at} {{0}}, {number} {{0}}"
@@ -124,15 +124,14 @@ class Search:
         said = self._said()
         if said <= {"states", "definitions"} and by in (None, By.STATE, By.DEFINITION):
             wanted = {"state": self.where.states, "definition": self.where.definitions}
-            group = by or By.STATE
-            return self._summed(f"SELECT {group}, sum(count) FROM tally", wanted, group, by)
+            return self._summed(f"SELECT {by or By.STATE}, sum(count) FROM tally", wanted, by)
         if said <= {"awaits", "awaits_who"} and by not in (By.STATE, By.DEFINITION):
             wanted = {"awaits": self.where.awaits, "awaits_who": self.where.awaits_who}
             group = _GROUPS[by] if by else "awaits"
-            return self._summed(f"SELECT {group}, sum(count) FROM tally_awaited AS operation", wanted, group, by)
+            return self._summed(f"SELECT {group}, sum(count) FROM tally_awaited AS operation", wanted, by)
         return None
 
-    def _summed(self, sql: str, wanted: dict[str, tuple[str, ...]], group: str, by: By | None) -> Counted:
+    def _summed(self, sql: str, wanted: dict[str, tuple[str, ...]], by: By | None) -> Counted:
         clauses: list[Clause] = [("namespace = ?", (self.namespace,))]
         clauses += [(f"{name} {IN}", (json.dumps(some, ensure_ascii=False),)) for name, some in wanted.items() if some]
         if wanted.get("awaits_who"):
@@ -156,7 +155,8 @@ class Search:
         group = _GROUPS[by] if by else "''"
         sql = (
             f"SELECT {group}, count(*) FROM operation"
-            f" WHERE operation.number IN (SELECT number FROM ({numbers}) LIMIT ?) AND {conditions} GROUP BY 1 ORDER BY 1"
+            f" WHERE operation.number IN (SELECT number FROM ({numbers}) LIMIT ?) AND {conditions}"
+            " GROUP BY 1 ORDER BY 1"
         )
         rows = self.connection.execute(sql, (*first, LOOKED_UP_MAX, *rest)).fetchall()
         return _counted_by(rows, by, is_exact=size <= LOOKED_UP_MAX)

@@ -21,7 +21,8 @@ SEAL_OVER: Final = "SELECT note FROM seal WHERE size > ? ORDER BY size LIMIT 1"
 LAST_SEAL: Final = "SELECT note FROM seal ORDER BY size DESC LIMIT 1"
 IS_ID: Final = "SELECT 1 FROM operation WHERE namespace = ? AND operation = ?"
 IDS_FROM: Final = (
-    "SELECT operation FROM operation WHERE namespace = ? AND operation >= ? AND operation < ? ORDER BY operation LIMIT ?"
+    "SELECT operation FROM operation WHERE namespace = ? AND operation >= ? AND operation < ?"
+    " ORDER BY operation LIMIT ?"
 )
 # Ids begin with the time, so the last ones are the newest.
 IDS_WITH: Final = (

@@ -183,9 +183,7 @@ class SqliteStore:
     ) -> Page:
         """Returns a page of operations in an order, beyond `after`."""
         return await self._look(
-            lambda connection: Search(connection, namespace, where).page(
-                order, after, limit, oldest_first=oldest_first
-            )
+            lambda connection: Search(connection, namespace, where).page(order, after, limit, oldest_first=oldest_first)
         )
 
     async def count(self, namespace: str, where: Where = EVERYTHING, by: By | None = None) -> Counted:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from hmsactd.store.errors import Fenced
 from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
-from hmsactd.store.store import Append, Batch, RequestRow, Summary
+from hmsactd.store.store import Append, Batch, RequestRow
 from hmsactd.store.words import words_of
 
 # What is wrong with one append's rows; anything else is wrong with the database.

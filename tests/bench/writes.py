@@ -95,7 +95,7 @@ def append(before: Summary | None, now: Summary, index: int) -> Append:
 
 async def measure(operations: int, together: int, filled: int) -> float:
     """Microseconds an operation, of the writing alone."""
-    chance = random.Random(7)  # noqa: S311 - the same operations in every version
+    chance = random.Random(7)
     with tempfile.TemporaryDirectory() as directory:
         store = SqliteStore(Path(directory) / "bench.db")
         log = await store.open(Birth("bench", "bench"))

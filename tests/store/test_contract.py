@@ -18,7 +18,6 @@ from hmsactd.store.store import (
     Queued,
     QueueSize,
     Store,
-    Summary,
     Tally,
 )
 from hmsactd.store.where import Where
