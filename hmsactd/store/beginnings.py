@@ -185,5 +185,8 @@ def _anywhere(places: Sequence[tuple[str, str, tuple[object, ...]]]) -> Beginnin
 def _union(questions: Sequence[Clause]) -> Beginning:
     numbers = " UNION ALL ".join(sql for sql, _ in questions)
     values = tuple(value for _, values in questions for value in values)
-    ranges = ((f"operation.number IN ({numbers})", values),)
-    return Beginning("operation", "operation", "operation", ranges, (numbers, values), None, frozenset())
+    # Joined in this order, or SQLite may prefer to walk all operations in the wanted order, looking for these.
+    source = (
+        f"(SELECT DISTINCT number FROM ({numbers})) AS found CROSS JOIN operation ON operation.number = found.number"
+    )
+    return Beginning(source, source, "operation", (("TRUE", values),), (numbers, values), None, frozenset())

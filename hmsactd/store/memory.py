@@ -11,6 +11,7 @@ from typing import TypeVar, assert_never
 from hmsactd.store.errors import Fenced, Unavailable
 from hmsactd.store.matching import matches
 from hmsactd.store.store import (
+    ID_PREFIX,
     Append,
     Batch,
     Birth,
@@ -171,11 +172,14 @@ class MemoryStore:
         return kept.summary if kept else None
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        """Returns the id that `part` is, else those that begin with it, else those that contain it."""
         if (namespace, part) in self._kept:
             return [part]
-        found = sorted(operation for space, operation in self._kept if space == namespace and part in operation)
-        return found[:limit]
+        ids = sorted(operation for space, operation in self._kept if space == namespace)
+        for beginning in (part, f"{ID_PREFIX}{part}"):
+            if found := [operation for operation in ids if operation.startswith(beginning)]:
+                return found[:limit]
+        return [operation for operation in ids if part in operation][:limit]
 
     async def operations(
         self,

@@ -22,6 +22,7 @@ from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rows import summary_of
 from hmsactd.store.search import Search
 from hmsactd.store.store import (
+    ID_PREFIX,
     IDS_LOOKED_AT_MAX,
     Batch,
     Birth,
@@ -163,13 +164,14 @@ class SqliteStore:
         return kept.summary if kept else None
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        """Returns the id that `part` is, else those that begin with it, else those that contain it."""
         if await self._read(select.IS_ID, (namespace, part)):
             return [part]
-        found = await self._read(select.IDS_FROM, (namespace, part, part + LAST, limit))
-        if len(found) < limit:
-            found += await self._read(select.IDS_WITH, (namespace, IDS_LOOKED_AT_MAX, part, limit))
-        return sorted({operation for (operation,) in found})[:limit]
+        for beginning in (part, f"{ID_PREFIX}{part}"):
+            if found := await self._read(select.IDS_FROM, (namespace, beginning, beginning + LAST, limit)):
+                return [operation for (operation,) in found]
+        found = await self._read(select.IDS_WITH, (namespace, IDS_LOOKED_AT_MAX, part, limit))
+        return [operation for (operation,) in found]
 
     async def operations(
         self,

@@ -250,8 +250,10 @@ class Tally:
     count: int
 
 
-IDS_LOOKED_AT_MAX = 1_000_000
-"""Ids that are looked at for one that has a part in the middle or at the end; 0.1 s on a machine of 2020."""
+ID_PREFIX = "op_"
+
+IDS_LOOKED_AT_MAX = 500_000
+"""Ids that are looked at for one that has a part in the middle or at the end; about 0.1 s."""
 
 
 class Store(Protocol):
@@ -324,10 +326,10 @@ class Store(Protocol):
         ...
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns ids that contain `part`, or only `part` itself if it is an id.
+        """Returns the id that `part` is, else those that begin with it, else those that contain it.
 
-        Those that begin with it are looked for among all operations, those that have it elsewhere among the newest ones
-        (IDS_LOOKED_AT_MAX).
+        Whoever leaves the prefix of all ids out means the beginning behind it. The last are looked for among the newest
+        ids alone (IDS_LOOKED_AT_MAX).
         """
         ...
 

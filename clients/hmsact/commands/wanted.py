@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from hmsact.duration import milliseconds
+from hmsact.errors import InvalidArgument
 from hmsact.recorded import STATES
 from hmsact.wanted import Wanted
 
@@ -81,7 +82,7 @@ def _time(name: str, text: str, faults: list[str]) -> datetime | None:
         pass
     try:
         return datetime.now(UTC) - timedelta(milliseconds=milliseconds(text))
-    except (ValueError, OverflowError):
+    except (InvalidArgument, OverflowError):
         option = name.replace("_", "-")
         faults.append(f"--{option} {text} is neither a time (2026-11-23T09:30) nor how long ago (2h, 30m)")
         return None
