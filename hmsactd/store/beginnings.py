@@ -112,16 +112,16 @@ def _awaited(namespace: str, where: Where) -> Beginning:
             (*values, json.dumps(where.awaits_who, ensure_ascii=False)),
         )
     kinds = set(where.awaits) or KINDS
-    return _anywhere([(index, f"{kind} AND {who}", values) for index, kind, known in _AWAITED if known & kinds])
+    return _anywhere([(index, f"{kind} AND {who}", values) for index, kind, known in AWAITED if known & kinds])
 
 
 KINDS: Final = frozenset(("worker", "report", "decision", "operator", "clock"))
-_AWAITED: Final = (
+AWAITED: Final = (
     ("operation_queued", "operation.awaits = 'worker'", {"worker"}),
     ("operation_by_decider", "operation.awaits = 'decision'", {"decision"}),
     ("operation_in_trouble", "operation.awaits IN ('clock', 'operator')", {"clock", "operator"}),
     # What workers have in hand is never more than they have room for.
-    ("operation_called", "operation.session IS NOT NULL", {"report"}),
+    ("operation_called", "operation.session IS NOT NULL AND operation.awaits = 'report'", {"report"}),
 )
 
 

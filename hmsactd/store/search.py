@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeVar
 
+from hmsactd.store.awaited import count_awaited
 from hmsactd.store.beginnings import SPAN_OF, Beginning, base, beginnings
 from hmsactd.store.conditions import IN, Clause, conditions_of, joined, within
 from hmsactd.store.rows import SUMMARY_COLUMNS, summary_of
@@ -123,22 +124,25 @@ class Search:
         return self._at_once(lambda: self._tallied(by) or self._counted(by))
 
     def _tallied(self, by: By | None) -> Counted | None:
-        """From what is kept of each definition and state, and of whoever is awaited; None if that does not tell."""
+        """From what is kept of each definition and state, or an index of what is awaited; None if they do not tell."""
         said = self._said()
         if said <= {"states", "definitions"} and by in (None, By.STATE, By.DEFINITION):
             wanted = {"state": self.where.states, "definition": self.where.definitions}
             return self._summed(f"SELECT {by or By.STATE}, sum(count) FROM tally", wanted, by)
         if said <= {"awaits", "awaits_who"} and by not in (By.STATE, By.DEFINITION):
-            wanted = {"awaits": self.where.awaits, "awaits_who": self.where.awaits_who}
-            group = _GROUPS[by] if by else "awaits"
-            return self._summed(f"SELECT {group}, sum(count) FROM tally_awaited AS operation", wanted, by)
+            awaited = count_awaited(self.connection, self.namespace, self.where, by, COUNTED_MAX)
+            # Of all there are, those that await nobody are in no index of what is awaited.
+            return awaited if said else replace(awaited, count=self._all())
         return None
+
+    def _all(self) -> int:
+        sql = "SELECT coalesce(sum(count), 0) FROM tally WHERE namespace = ?"
+        count: int = self.connection.execute(sql, (self.namespace,)).fetchone()[0]
+        return count
 
     def _summed(self, sql: str, wanted: dict[str, tuple[str, ...]], by: By | None) -> Counted:
         clauses: list[Clause] = [("namespace = ?", (self.namespace,))]
         clauses += [(f"{name} {IN}", (json.dumps(some, ensure_ascii=False),)) for name, some in wanted.items() if some]
-        if wanted.get("awaits_who"):
-            clauses.append(("awaits <> ''", ()))
         conditions, values = joined(clauses)
         rows = self.connection.execute(f"{sql} WHERE {conditions} GROUP BY 1 ORDER BY 1", values).fetchall()
         return _counted_by(rows, by, is_exact=True)

@@ -216,25 +216,18 @@ def _request_row(request: RequestRow) -> tuple[Any, ...]:
 
 def _write_tallies(connection: sqlite3.Connection, appends: Iterable[Append]) -> None:
     """Counts the operations of a batch where they now are, and no longer where they were."""
-    stands: dict[tuple[str, ...], int] = {}
-    awaited: dict[tuple[str, ...], int] = {}
+    moved: dict[tuple[str, str, str], int] = {}
     for append in appends:
-        namespace, before, now = append.namespace, append.before, append.summary
+        before, now = append.before, append.summary
+        if before is not None and before.state == now.state:
+            continue
         # What an operation was born with stays, whatever a later summary says.
-        definition = (before or now).definition
-        if before is None or before.state != now.state:
-            _move(stands, (namespace, definition, now.state), (namespace, definition, before.state) if before else None)
-        if before is None or before.awaits_who != now.awaits_who or before.awaits != now.awaits:
-            was = (namespace, before.awaits, before.awaits_who) if before else None
-            _move(awaited, (namespace, now.awaits, now.awaits_who), was)
-    for statement, moved in ((_count_stands, stands), (_count_awaited, awaited)):
-        many(connection, statement, [(*where, by) for where, by in moved.items() if by])
-
-
-def _move(moved: dict[tuple[str, ...], int], now: tuple[str, ...], was: tuple[str, ...] | None) -> None:
-    moved[now] = moved.get(now, 0) + 1
-    if was is not None:
-        moved[was] = moved.get(was, 0) - 1
+        then = (append.namespace, (before or now).definition, now.state)
+        moved[then] = moved.get(then, 0) + 1
+        if before is not None:
+            was = (append.namespace, before.definition, before.state)
+            moved[was] = moved.get(was, 0) - 1
+    many(connection, _count, [(*where, by) for where, by in moved.items() if by])
 
 
 def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -279,17 +272,9 @@ def _insert_operations(rows: int, width: int = len(_COLUMNS)) -> str:
 
 
 # Two rows of one place never come in one statement, so each finds what is kept.
-def _count_stands(rows: int, width: int) -> str:
+def _count(rows: int, width: int) -> str:
     into = "INTO tally (namespace, definition, state, count)"
-    return _insert(into, rows, width) + _COUNT
-
-
-def _count_awaited(rows: int, width: int) -> str:
-    into = "INTO tally_awaited (namespace, awaits, awaits_who, count)"
-    return _insert(into, rows, width) + _COUNT
-
-
-_COUNT: Final = " ON CONFLICT DO UPDATE SET count = count + excluded.count"
+    return _insert(into, rows, width) + " ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 
 # Setting only what has changed spares the indexes of all the rest. The names are those in CHANGING.

@@ -78,10 +78,9 @@ def fill(path: Path, count: int) -> None:
                 [(row[1], word, row[0]) for row in some for word in row[26].split()],
             )
             connection.execute("COMMIT")
-        for table, columns in (("tally", "definition, state"), ("tally_awaited", "awaits, awaits_who")):
-            connection.execute(
-                f"INSERT INTO {table} SELECT namespace, {columns}, count(*) FROM operation GROUP BY 1, 2, 3"
-            )
+        connection.execute(
+            "INSERT INTO tally SELECT namespace, definition, state, count(*) FROM operation GROUP BY 1, 2, 3"
+        )
 
 
 async def write_on(store: SqliteStore, log: Log, number: int) -> None:

@@ -96,7 +96,8 @@ SELECT operation.namespace, each.value, operation.number
 FROM operation, json_each('["' || replace(trim(operation.words), ' ', '","') || '"]') AS each
 WHERE operation.words <> '';
 
--- How many there are, kept by the same transaction that changes it. A count that has come to nothing stays, as 0.
+-- How many there are, kept by the same transaction that changes it: at the start, at the end, and seldom between. A
+-- count that has come to nothing stays, as 0.
 CREATE TABLE tally (
     namespace  TEXT    NOT NULL,
     definition TEXT    NOT NULL,
@@ -106,14 +107,3 @@ CREATE TABLE tally (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO tally SELECT namespace, definition, state, count(*) FROM operation GROUP BY 1, 2, 3;
-
--- A table of its own: every step moves an operation here, and only its start and its end move it above.
-CREATE TABLE tally_awaited (
-    namespace  TEXT    NOT NULL,
-    awaits     TEXT    NOT NULL,
-    awaits_who TEXT    NOT NULL,
-    count      INTEGER NOT NULL,
-    PRIMARY KEY (namespace, awaits, awaits_who)
-) STRICT, WITHOUT ROWID;
-
-INSERT INTO tally_awaited SELECT namespace, awaits, awaits_who, count(*) FROM operation GROUP BY 1, 2, 3;
