@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -13,6 +13,7 @@ from grpc import aio
 
 from hmsact import flow
 from hmsact.connect import TIMEOUT, Target, Tls, target
+from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
 from hmsact.errors import HmsactError
 from hmsact.event import Event, Reader
@@ -20,7 +21,7 @@ from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.operation import AsyncOperation, OperationFacts
 from hmsact.principal import Identity, identity_of
 from hmsact.recorded import Recorded, recorded_of
-from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests, filter_of
+from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
@@ -32,6 +33,7 @@ from hmsact.v1 import (
     timeline_pb2_grpc,
 )
 from hmsact.wait import Waiting
+from hmsact.wanted import GroupBy, OrderBy, Wanted
 from hmsact.watch import Watch
 
 Response = TypeVar("Response")
@@ -138,21 +140,18 @@ class AsyncOrchestrator:
                 return reached if answer.operation.items else await self.get(operation)
 
     async def operations(
-        self,
-        *,
-        state: str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        started_by: str | None = None,
-        limit: int | None = None,
+        self, *, order_by: OrderBy | None = None, limit: int | None = None, **wanted: Unpack[Wanted]
     ) -> AsyncIterator[AsyncOperation]:
-        """Operations for which everything that is said holds, the newest first, page by page."""
-        chosen = filter_of(state, name, key, labels, started_by)
+        """Operations for which everything that is said holds, the newest first, fetched page by page as they are read.
+
+        What can be said is in hmsact.wanted: state="stalled", service="IRS", labels={"office": "east"}, text="roe",
+        since=… and more. `order_by` is a time such as "end_time desc", `limit` the most to return.
+        """
         token, left = "", limit
         while left is None or left > 0:
             size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
-            page = await self._call(self._stubs.operations.ListOperations, self._requests.list(chosen, size, token))
+            request = self._requests.list(wanted, order_by, size, token)
+            page = await self._call(self._stubs.operations.ListOperations, request)
             for summary in page.operations:
                 yield AsyncOperation(summary, self, is_whole=False)
             token = page.next_page_token
@@ -160,18 +159,15 @@ class AsyncOrchestrator:
                 return
             left = None if left is None else left - len(page.operations)
 
-    async def count(
-        self,
-        *,
-        state: str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        started_by: str | None = None,
-    ) -> int:
-        """How many operations `operations` would return."""
-        request = self._requests.count(filter_of(state, name, key, labels, started_by))
-        return (await self._call(self._stubs.operations.CountOperations, request)).count
+    async def count(self, **wanted: Unpack[Wanted]) -> int:
+        """How many operations `operations` would return, or, where those are very many, how many at least."""
+        return (await self.counted(**wanted)).count
+
+    async def counted(self, group_by: GroupBy | None = None, **wanted: Unpack[Wanted]) -> Counted:
+        """How many operations there are, whether that is exact, and how many of each state, name, role or service."""
+        return counted_of(
+            await self._call(self._stubs.operations.CountOperations, self._requests.count(wanted, group_by))
+        )
 
     async def pause(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
 from hmsact import flow
 from hmsact.connect import TIMEOUT, Tls, target
+from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
 from hmsact.errors import HmsactError
 from hmsact.event import Event, Reader
@@ -19,7 +20,7 @@ from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.operation import Operation, OperationFacts
 from hmsact.principal import Identity, identity_of
 from hmsact.recorded import Recorded, recorded_of
-from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests, filter_of
+from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
@@ -31,6 +32,7 @@ from hmsact.v1 import (
     timeline_pb2_grpc,
 )
 from hmsact.wait import Waiting
+from hmsact.wanted import GroupBy, OrderBy, Wanted
 from hmsact.watch import Watch
 
 Response = TypeVar("Response")
@@ -156,24 +158,18 @@ class Orchestrator:
                 return reached
 
     def operations(
-        self,
-        *,
-        state: str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        started_by: str | None = None,
-        limit: int | None = None,
+        self, *, order_by: OrderBy | None = None, limit: int | None = None, **wanted: Unpack[Wanted]
     ) -> Iterator[Operation]:
         """Operations for which everything that is said holds, the newest first, fetched page by page as they are read.
 
-        `state` is a word such as "stalled", `started_by` an "issuer:subject", `limit` the most to return.
+        What can be said is in hmsact.wanted: state="stalled", service="IRS", labels={"office": "east"}, text="roe",
+        since=… and more. `order_by` is a time such as "end_time desc", `limit` the most to return.
         """
-        chosen = filter_of(state, name, key, labels, started_by)
         token, left = "", limit
         while left is None or left > 0:
             size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
-            page = self._call(self._operations.ListOperations, self._requests.list(chosen, size, token))
+            request = self._requests.list(wanted, order_by, size, token)
+            page = self._call(self._operations.ListOperations, request)
             for summary in page.operations:
                 yield Operation(summary, self, is_whole=False)
             token = page.next_page_token
@@ -181,18 +177,13 @@ class Orchestrator:
                 return
             left = None if left is None else left - len(page.operations)
 
-    def count(
-        self,
-        *,
-        state: str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        started_by: str | None = None,
-    ) -> int:
-        """How many operations `operations` would return."""
-        request = self._requests.count(filter_of(state, name, key, labels, started_by))
-        return self._call(self._operations.CountOperations, request).count
+    def count(self, **wanted: Unpack[Wanted]) -> int:
+        """How many operations `operations` would return, or, where those are very many, how many at least."""
+        return self.counted(**wanted).count
+
+    def counted(self, group_by: GroupBy | None = None, **wanted: Unpack[Wanted]) -> Counted:
+        """How many operations there are, whether that is exact, and how many of each state, name, role or service."""
+        return counted_of(self._call(self._operations.CountOperations, self._requests.count(wanted, group_by)))
 
     def pause(
         self,

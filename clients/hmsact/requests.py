@@ -15,6 +15,7 @@ from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
 from hmsact.operation import OperationFacts, id_of
 from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
 KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
 """What becomes of a start whose business key another operation has: refuse while one with the key is open (the
@@ -99,15 +100,23 @@ class Requests:
             namespace=self._namespace, operation_id=id_of(operation), timeout=timeout
         )
 
-    def list(self, filter: str, page_size: int, page_token: str) -> operation_pb2.ListOperationsRequest:  # noqa: A002
+    def list(
+        self, wanted: Wanted, order_by: OrderBy | None, page_size: int, page_token: str
+    ) -> operation_pb2.ListOperationsRequest:
         """Asks for a page of operations."""
         return operation_pb2.ListOperationsRequest(
-            namespace=self._namespace, filter=filter, page_size=page_size, page_token=page_token
+            namespace=self._namespace,
+            filter=filter_of(wanted),
+            order_by=order_by or "",
+            page_size=page_size,
+            page_token=page_token,
         )
 
-    def count(self, filter: str) -> operation_pb2.CountOperationsRequest:  # noqa: A002
+    def count(self, wanted: Wanted, group_by: GroupBy | None = None) -> operation_pb2.CountOperationsRequest:
         """Asks how many operations there are."""
-        return operation_pb2.CountOperationsRequest(namespace=self._namespace, filter=filter)
+        return operation_pb2.CountOperationsRequest(
+            namespace=self._namespace, filter=filter_of(wanted), group_by=group_by or ""
+        )
 
     def pause(
         self,
@@ -303,24 +312,6 @@ class Requests:
         distance = DurationMessage()
         distance.FromMilliseconds(milliseconds(by))
         return system_pb2.AdvanceClockRequest(request_id=request_id or _request_id(), reason=reason or "", by=distance)
-
-
-def filter_of(
-    state: str | None = None,
-    name: str | None = None,
-    key: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    started_by: str | None = None,
-) -> str:
-    """The filter of a list (AIP-160): every term that was said, joined by AND."""
-    terms = {"state": state, "name": name, "key": key, "started_by": started_by}
-    terms |= {f"labels.{label}": value for label, value in (labels or {}).items()}
-    return " AND ".join(f"{term} = {_quoted(value)}" for term, value in terms.items() if value is not None)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _request_id() -> str:

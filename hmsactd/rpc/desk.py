@@ -22,7 +22,7 @@ from hmsactd.identity.identity import Identity
 from hmsactd.identity.permissions import PAYLOAD_READ
 from hmsactd.rpc.caller import caller
 from hmsactd.settings import Settings
-from hmsactd.store.store import Store
+from hmsactd.store.store import IDS_LOOKED_AT_MAX, Store
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
 from hmsactd.timeline.timeline import Timelines
 
@@ -70,7 +70,8 @@ class Desk:
             return said
         found = await self.store.find(namespace, said, 2)
         if not found:
-            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {said}")
+            beside = f", nor one of the newest {IDS_LOOKED_AT_MAX:,} that has it as a part"
+            raise NotFound("OPERATION_UNKNOWN", f"there is no operation {said}{beside}")
         if len(found) > 1:
             raise FailedPrecondition(
                 "OPERATION_AMBIGUOUS", f"{said} is part of more than one id: {', '.join(found)}, …"

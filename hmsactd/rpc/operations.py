@@ -11,12 +11,15 @@ from hmsact.v1 import operation_pb2_grpc
 
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
 from hmsactd.errors import NotFound, Unavailable
+from hmsactd.identity.permissions import PAYLOAD_READ
 from hmsactd.rpc import convert, cursor, where
 from hmsactd.rpc.caller import caller
-from hmsactd.rpc.desk import Desk, check, fitting, namespace_of, revision_of
+from hmsactd.rpc.desk import Checked, Desk, check, fitting, namespace_of, revision_of
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.start import Starter
 from hmsactd.rpc.times import span_ms
+from hmsactd.store.store import By
+from hmsactd.store.where import Order, Where
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -53,33 +56,45 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Context) -> pb.ListOperationsResponse:
         checked = check(self._desk, request)
-        if request.order_by not in ("", "start_time desc", "start_time"):
-            checked.fault("order_by", 'is neither "start_time desc" nor "start_time"', "BAD_ORDER")
+        order = _ORDERS.get((request.order_by or "start_time desc").removesuffix(" desc"))
+        if order is None:
+            checked.fault("order_by", f'is none of {", ".join(_ORDERS)}, maybe with " desc"', "BAD_ORDER")
         wanted = checked.gather(lambda: where.parse(request.filter))
         query = ("operations", checked.namespace, request.filter, request.order_by)
-        after = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, str)))
+        after = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, int)))
+        self._check_words(checked, wanted)
         checked.done()
-        assert wanted is not None
-        size = self._desk.page_size(request.page_size)
+        assert wanted is not None and order is not None
         rows = await self._desk.store.operations(
             checked.namespace,
             wanted,
-            after=(int(after[0]), str(after[1])) if after is not None else None,
-            oldest_first=request.order_by == "start_time",
-            limit=size + 1,
+            order=order,
+            after=(int(after[0]), int(after[1])) if after is not None else None,
+            oldest_first=request.order_by != "" and not request.order_by.endswith(" desc"),
+            limit=self._desk.page_size(request.page_size),
         )
         may_read = self._desk.may_read_payloads
-        page = fitting(convert.summary(row, may_read) for row in rows[:size])
-        last = rows[len(page) - 1] if len(rows) > len(page) else None
-        token = cursor.encode(query, [last.started_at, last.operation]) if last is not None else ""
+        page = fitting(convert.summary(row, may_read) for row in rows)
+        beyond = rows.found[len(page) - 1][0] if len(page) < len(rows) else rows.beyond
+        token = cursor.encode(query, [*beyond]) if beyond is not None else ""
         return pb.ListOperationsResponse(operations=page, next_page_token=token)
 
     async def CountOperations(self, request: pb.CountOperationsRequest, context: Context) -> pb.CountOperationsResponse:
         checked = check(self._desk, request)
+        if request.group_by not in ("", *_GROUPS):
+            checked.fault("group_by", f"is none of {', '.join(_GROUPS)}", "UNKNOWN_VALUE")
         wanted = checked.gather(lambda: where.parse(request.filter))
+        self._check_words(checked, wanted)
         checked.done()
         assert wanted is not None
-        return pb.CountOperationsResponse(count=await self._desk.store.count(checked.namespace, wanted))
+        counted = await self._desk.store.count(checked.namespace, wanted, _GROUPS.get(request.group_by))
+        groups = [pb.CountedGroup(value=value, count=count) for value, count in counted.groups]
+        return pb.CountOperationsResponse(count=counted.count, is_at_least=not counted.is_exact, groups=groups)
+
+    def _check_words(self, checked: Checked, wanted: Where | None) -> None:
+        """Whoever may not read what callers said can't feel their way to it, a letter at a time."""
+        if wanted is not None and (wanted.words or wanted.key_prefix) and not self._desk.may_read_payloads:
+            checked.fault("filter", f"text and key_prefix are for those who have {PAYLOAD_READ}", "NOT_ALLOWED")
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Context) -> pb.WaitOperationResponse:
         checked = check(self._desk, request)
@@ -153,6 +168,15 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         checked.done()
         told = SkipStep(caller(), request.step, reason, revision_of(request))
         return pb.SkipStepResponse(recorded=convert.recorded(await self._desk.tell(request, "SkipStep", checked, told)))
+
+
+_ORDERS = {
+    "start_time": Order.STARTED,
+    "update_time": Order.UPDATED,
+    "end_time": Order.ENDED,
+    "awaited.due_time": Order.DUE,
+}
+_GROUPS = {"state": By.STATE, "name": By.DEFINITION, "awaited.role": By.ROLE, "awaited.service": By.SERVICE}
 
 
 async def shown(desk: Desk, namespace: str, operation_id: str, outputs_of: Collection[str] = ()) -> pb.Operation:

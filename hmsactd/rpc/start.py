@@ -24,7 +24,7 @@ from hmsactd.engine.summary import Given
 from hmsactd.errors import AlreadyExists, HmsactdError
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Checked, Desk, check, request_key
-from hmsactd.store.store import Summary, Where
+from hmsactd.store.store import Summary
 from hmsactd.timeline.payloads import commit
 
 LABEL_KEY = re.compile(r"[A-Za-z]([A-Za-z0-9_./-]*[A-Za-z0-9])?")
@@ -134,7 +134,7 @@ class Starter:
                 states: tuple[str, ...] = ()
             case _:
                 states = OPEN_STATES
-        rows = await self._desk.store.operations(namespace, Where(states=states, key=request.key), limit=1)
+        rows = await self._desk.store.by_key(namespace, request.key, states, limit=1)
         if not rows:
             return None
         if request.key_policy != operation_pb2.KEY_POLICY_RETURN_OPEN:

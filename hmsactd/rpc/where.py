@@ -1,19 +1,39 @@
-"""The filter of lists: terms `field = "value"` joined by AND, a subset of AIP-160."""
+"""The filter of lists: terms joined by AND, a subset of AIP-160. What each field may say is in hmsactd.rpc.fields.
+
+    state = "stalled" OR state = "waiting" AND awaited.service = "IRS" AND start_time >= "2026-11-01T00:00:00Z"
+
+OR stands between terms of one field and, as AIP-160 has it, binds more tightly than AND.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from dataclasses import dataclass
 
-from hmsactd.core.transitions import OperationState
 from hmsactd.errors import InvalidArgument, Violation
-from hmsactd.store.store import Where
+from hmsactd.rpc.fields import FIELDS, LABEL, Said, where_of
+from hmsactd.store.where import Where
 
 FILTER_MAX = 4096
-FIELDS = ("state", "name", "key", "started_by", "labels.NAME")
+TERMS_MAX = 100
 
-TERM = re.compile(r'\s*(?P<field>[a-z_]+(?:\.[A-Za-z0-9_./-]+)?)\s*=\s*(?P<value>"(?:[^"\\]|\\.)*")\s*')
-AND = re.compile(r"AND(?=\s)")
+TERM = re.compile(
+    r"\s*(?P<field>[a-z_]+(?:\.[A-Za-z0-9_./-]+)?)\s*"
+    r'(?:(?P<sign><=|>=|=|<|>)\s*(?P<value>"(?:[^"\\]|\\.)*")|(?P<has>:\s*\*))\s*'
+)
+JOINT = re.compile(r"(?P<word>AND|OR)(?=\s)")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A field, a sign and a value; and whether it is an alternative to the term before it."""
+
+    field: str
+    sign: str
+    value: str
+    is_or: bool
 
 
 def parse(text: str) -> Where:
@@ -21,58 +41,50 @@ def parse(text: str) -> Where:
     if len(text) > FILTER_MAX:
         raise _wrong([f"is longer than {FILTER_MAX} characters"])
     faults: list[str] = []
-    found: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    states: list[str] = []
-    for field, value in _terms(text, faults):
-        if field.startswith("labels."):
-            if labels.setdefault(field.removeprefix("labels."), value) != value:
-                faults.append(f"{field} is asked for twice, with different values")
-        elif field == "state":
-            if value not in set(OperationState):
-                faults.append(f"{json.dumps(value)} is not a state: {', '.join(OperationState)}")
-            states.append(value)
-        elif field in FIELDS:
-            if found.setdefault(field, value) != value:
-                faults.append(f"{field} is asked for twice, with different values")
+    said: dict[str, list[Said]] = defaultdict(list)
+    before: Term | None = None
+    for term in _terms(text, faults):
+        if not (term.field in FIELDS or term.field.startswith(LABEL)):
+            faults.append(f"{term.field} can't be filtered by; {', '.join(FIELDS)}, labels.NAME can")
+        elif term.is_or and before is not None and before.field != term.field:
+            faults.append(f"OR stands between terms of one field, and not between {before.field} and {term.field}")
+        elif term.is_or and said[term.field]:
+            said[term.field][-1] = said[term.field][-1].or_(term.value)
         else:
-            faults.append(f"{field} can't be filtered by; {', '.join(FIELDS)} can")
-    if len(set(states)) > 1:
-        faults.append("state is asked for twice, with different values")
+            said[term.field].append(Said(term.sign, (term.value,)))
+        before = term
+    where = where_of(said, faults)
     if faults:
         raise _wrong(faults)
-    return Where(
-        states=tuple(states[:1]),
-        definition=found.get("name"),
-        key=found.get("key"),
-        started_by=found.get("started_by"),
-        labels=tuple(sorted(labels.items())),
-    )
+    return where
 
 
-def _terms(text: str, faults: list[str]) -> list[tuple[str, str]]:
-    terms: list[tuple[str, str]] = []
+def _terms(text: str, faults: list[str]) -> list[Term]:
+    terms: list[Term] = []
     position = 0
     while position < len(text.rstrip()):
+        is_or = False
         if terms:
-            joint = AND.match(text, position)
+            joint = JOINT.match(text, position)
             if joint is None:
-                faults.append(f"at character {position + 1}: terms are joined by AND")
+                faults.append(f"at character {position + 1}: terms are joined by AND, or by OR")
                 return terms
-            position = joint.end()
+            position, is_or = joint.end(), joint["word"] == "OR"
         term = TERM.match(text, position)
         if term is None:
-            faults.append(f'at character {position + 1}: a term is written field = "value"')
+            faults.append(f'at character {position + 1}: a term is written field = "value", or labels.NAME:*')
             return terms
         try:
-            value = json.loads(term["value"])
+            value = json.loads(term["value"]) if term["value"] else ""
             # Half a surrogate pair can be said in JSON, and is no text that anything could have.
             value.encode()
         except ValueError:
             faults.append(f"at character {position + 1}: the value is not a JSON string")
             return terms
-        terms.append((term["field"], value))
+        terms.append(Term(term["field"], term["sign"] or ":", value, is_or))
         position = term.end()
+    if len(terms) > TERMS_MAX:
+        faults.append(f"has {len(terms)} terms; at most {TERMS_MAX} are allowed")
     return terms
 
 

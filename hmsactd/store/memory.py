@@ -6,30 +6,35 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from hmsactd.store.errors import Fenced, Unavailable
+from hmsactd.store.matching import matches
 from hmsactd.store.store import (
-    EVERYTHING,
+    ID_PREFIX,
     Append,
     Batch,
     Birth,
+    By,
     Call,
+    Counted,
     Due,
     EventRow,
     Kept,
     Log,
+    Page,
     PayloadRow,
     PendingSize,
+    Position,
     Queued,
     QueueSize,
     RequestRow,
     Summary,
     Tally,
-    Where,
 )
+from hmsactd.store.where import EVERYTHING, Order, Where
 
-Order = TypeVar("Order", tuple[int, str], tuple[str, str])
+Place = TypeVar("Place", tuple[int, str], tuple[str, str])
 
 
 class MemoryStore:
@@ -167,32 +172,46 @@ class MemoryStore:
         return kept.summary if kept else None
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        """Returns the id that `part` is, else those that begin with it, else those that contain it."""
         if (namespace, part) in self._kept:
             return [part]
-        found = sorted(operation for space, operation in self._kept if space == namespace and part in operation)
-        return found[:limit]
+        ids = sorted(operation for space, operation in self._kept if space == namespace)
+        for beginning in (part, f"{ID_PREFIX}{part}"):
+            if found := [operation for operation in ids if operation.startswith(beginning)]:
+                return found[:limit]
+        return [operation for operation in ids if part in operation][:limit]
 
     async def operations(
         self,
         namespace: str,
         where: Where = EVERYTHING,
         *,
-        after: tuple[int, str] | None = None,
+        order: Order = Order.STARTED,
+        after: Position | None = None,
         oldest_first: bool = False,
         limit: int = 50,
-    ) -> list[Summary]:
-        """Returns a page of operations by (started_at, operation), beyond `after`."""
-        found = self._summaries(lambda summary: summary.namespace == namespace and _matches(summary, where))
-        return _page(found, lambda summary: (summary.started_at, summary.operation), after, limit, not oldest_first)
+    ) -> Page:
+        """Returns a page of operations in an order, beyond `after`."""
+        found = [
+            ((at, number), each)
+            for number, each in enumerate(self._summaries(), 1)
+            if each.namespace == namespace and matches(each, where) and (at := getattr(each, order)) is not None
+        ]
+        found.sort(key=lambda one: one[0], reverse=not oldest_first)
+        if after is not None:
+            found = [one for one in found if (one[0] > after if oldest_first else one[0] < after)]
+        page = found[:limit]
+        return Page(tuple(page), page[-1][0] if len(found) > limit else None)
 
-    async def count(self, namespace: str, where: Where = EVERYTHING) -> int:
+    async def count(self, namespace: str, where: Where = EVERYTHING, by: By | None = None) -> Counted:
         """Returns how many operations there are."""
-        return sum(1 for _ in self._summaries(lambda each: each.namespace == namespace and _matches(each, where)))
+        found = list(self._summaries(lambda each: each.namespace == namespace and matches(each, where)))
+        groups = Counter(group for each in found if by is not None and (group := _group(each, by)))
+        return Counted(len(found), groups=tuple(sorted(groups.items())))
 
-    async def by_key(self, namespace: str, key: str) -> list[Summary]:
-        """Returns the operations that have a business key, the newest first."""
-        return await self.operations(namespace, Where(key=key), limit=len(self._kept))
+    async def by_key(self, namespace: str, key: str, states: Sequence[str] = (), limit: int = 50) -> list[Summary]:
+        """Returns operations that have a business key, the newest first."""
+        return list(await self.operations(namespace, Where(key=key, states=tuple(states)), limit=limit))
 
     async def due(self, until: int, limit: int) -> list[Due]:
         """Returns operations that are due, the earliest first."""
@@ -286,17 +305,13 @@ class MemoryStore:
 
 
 def _page(
-    found: Iterable[Summary],
-    order: Callable[[Summary], Order],
-    after: Order | None,
-    limit: int,
-    newest_first: bool = False,
+    found: Iterable[Summary], order: Callable[[Summary], Place], after: Place | None, limit: int
 ) -> list[Summary]:
     """A page in an order, beyond where the last one ended."""
     if after is not None:
         beyond = after
-        found = (each for each in found if (order(each) < beyond if newest_first else order(each) > beyond))
-    return sorted(found, key=order, reverse=newest_first)[:limit]
+        found = (each for each in found if order(each) > beyond)
+    return sorted(found, key=order)[:limit]
 
 
 def _place(summary: Summary) -> tuple[str, str]:
@@ -322,13 +337,15 @@ def _as_born(summary: Summary, born: Summary) -> Summary:
     )
 
 
-def _matches(summary: Summary, where: Where) -> bool:
-    return (
-        (not where.states or summary.state in where.states)
-        and where.definition in (None, summary.definition)
-        and where.key in (None, summary.key)
-        and where.started_by in (None, summary.started_by)
-        and set(where.labels) <= set(summary.labels)
-        and where.awaits in (None, summary.awaits)
-        and (not where.awaits_who or summary.awaits_who in where.awaits_who)
-    )
+def _group(summary: Summary, by: By) -> str:
+    match by:
+        case By.STATE:
+            return summary.state
+        case By.DEFINITION:
+            return summary.definition
+        case By.ROLE:
+            return summary.awaits_who if summary.awaits == "decision" else ""
+        case By.SERVICE:
+            return summary.awaits_who if summary.awaits not in ("decision", "") else ""
+        case _:
+            assert_never(by)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from hmsactd.store.errors import DataRefused
+from hmsactd.store.words import words_of_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ def known_migrations() -> list[Migration]:
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Applies what is missing, all or nothing; raises DataRefused if the data is newer or was migrated otherwise."""
+    # What 0002 asks of operations that are there already.
+    connection.create_function("words_of_row", 3, words_of_row, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from hmsactd.store.rows import SUMMARY_COLUMNS
-from hmsactd.store.store import Where
 
 Question = tuple[str, tuple[object, ...]]
 
@@ -21,11 +20,14 @@ NODES: Final = "SELECT hash FROM node WHERE level = ? AND position >= ? AND posi
 SEAL_OVER: Final = "SELECT note FROM seal WHERE size > ? ORDER BY size LIMIT 1"
 LAST_SEAL: Final = "SELECT note FROM seal ORDER BY size DESC LIMIT 1"
 IS_ID: Final = "SELECT 1 FROM operation WHERE namespace = ? AND operation = ?"
-IDS_WITH: Final = (
-    "SELECT operation FROM operation WHERE namespace = ? AND instr(operation, ?) > 0 ORDER BY operation LIMIT ?"
+IDS_FROM: Final = (
+    "SELECT operation FROM operation WHERE namespace = ? AND operation >= ? AND operation < ?"
+    " ORDER BY operation LIMIT ?"
 )
-BY_KEY: Final = (
-    f"SELECT {SUMMARY_COLUMNS} FROM operation WHERE namespace = ? AND key = ? ORDER BY started_at DESC, operation DESC"
+# Ids begin with the time, so the last ones are the newest.
+IDS_WITH: Final = (
+    "SELECT operation FROM (SELECT operation FROM operation WHERE namespace = ? ORDER BY operation DESC LIMIT ?)"
+    " WHERE instr(operation, ?) > 0 ORDER BY operation LIMIT ?"
 )
 DUE: Final = (
     "SELECT namespace, operation, due_at FROM operation"
@@ -49,10 +51,7 @@ REQUEST: Final = (
     "SELECT namespace, principal, rpc, request_id, digest, operation, sequence, state, revision FROM request"
     " WHERE namespace = ? AND principal = ? AND rpc = ? AND request_id = ?"
 )
-TALLIES: Final = (
-    "SELECT namespace, definition, state, count(*) FROM operation"
-    " GROUP BY namespace, definition, state ORDER BY namespace, definition, state"
-)
+TALLIES: Final = "SELECT namespace, definition, state, count FROM tally WHERE count > 0 ORDER BY 1, 2, 3"
 ALARMED: Final = (
     f"SELECT {SUMMARY_COLUMNS} FROM operation"
     " WHERE alarms IS NOT NULL AND (namespace, operation) > (?, ?) ORDER BY namespace, operation LIMIT ?"
@@ -84,26 +83,14 @@ def payloads(namespace: str, operation: str, sequences: Sequence[int]) -> Questi
     return sql, (namespace, operation, json.dumps(list(sequences)))
 
 
-def operations(
-    namespace: str, where: Where, after: tuple[int, str] | None, limit: int, *, oldest_first: bool
-) -> Question:
-    """Asks for a page of operations."""
-    conditions, values = _conditions(namespace, where)
-    if after is not None:
-        conditions += f" AND (started_at, operation) {'>' if oldest_first else '<'} (?, ?)"
-        values += after
-    order = "ASC" if oldest_first else "DESC"
+def by_key(namespace: str, key: str, states: Sequence[str], limit: int) -> Question:
+    """Asks for operations that have a business key."""
+    state, values = (f" AND state {_IN}", (json.dumps(list(states)),)) if states else ("", ())
     sql = (
-        f"SELECT {SUMMARY_COLUMNS} FROM operation WHERE {conditions}"
-        f" ORDER BY started_at {order}, operation {order} LIMIT ?"
+        f"SELECT {SUMMARY_COLUMNS} FROM operation WHERE namespace = ? AND key = ?{state}"
+        " ORDER BY started_at DESC, number DESC LIMIT ?"
     )
-    return sql, (*values, limit)
-
-
-def count(namespace: str, where: Where) -> Question:
-    """Asks how many operations there are."""
-    conditions, values = _conditions(namespace, where)
-    return f"SELECT count(*) FROM operation WHERE {conditions}", values
+    return sql, (namespace, key, *values, limit)
 
 
 def queued(namespace: str, svc: str, steps: Sequence[str], limit: int) -> Question:
@@ -141,25 +128,3 @@ def _pending(namespace: str, roles: Sequence[str] | None) -> Question:
     if roles is None:
         return conditions, (namespace,)
     return f"{conditions} AND awaits_who {_IN}", (namespace, json.dumps(list(roles)))
-
-
-def _conditions(namespace: str, where: Where) -> Question:
-    conditions, values = ["namespace = ?"], list[object]([namespace])
-    for column, several in (("state", where.states), ("awaits_who", where.awaits_who)):
-        if several:
-            # One value alone lets an index give the order, too.
-            conditions.append(f"{column} = ?" if len(several) == 1 else f"{column} {_IN}")
-            values.append(several[0] if len(several) == 1 else json.dumps(several))
-    for column, value in (
-        ("definition", where.definition),
-        ("key", where.key),
-        ("started_by", where.started_by),
-        ("awaits", where.awaits),
-    ):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            values.append(value)
-    for label in where.labels:
-        conditions.append("operation IN (SELECT operation FROM label WHERE namespace = ? AND key = ? AND value = ?)")
-        values += (namespace, *label)
-    return " AND ".join(conditions), tuple(values)

@@ -9,34 +9,41 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from hmsactd.store import select, write
+from hmsactd.store.conditions import LAST
 from hmsactd.store.errand import ErrandConnection
 from hmsactd.store.errors import DataRefused, Unavailable
 from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rows import summary_of
+from hmsactd.store.search import Search
 from hmsactd.store.store import (
-    EVERYTHING,
+    ID_PREFIX,
+    IDS_LOOKED_AT_MAX,
     Batch,
     Birth,
+    By,
     Call,
+    Counted,
     Due,
     EventRow,
     Kept,
     Log,
+    Page,
     PayloadRow,
     PendingSize,
+    Position,
     Queued,
     QueueSize,
     RequestRow,
     Summary,
     Tally,
-    Where,
 )
+from hmsactd.store.where import EVERYTHING, Order, Where
 
 DATABASE_FILE: Final = "hmsactd.db"
 READERS: Final = 2
@@ -157,31 +164,37 @@ class SqliteStore:
         return kept.summary if kept else None
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        """Returns the id that `part` is, else those that begin with it, else those that contain it."""
         if await self._read(select.IS_ID, (namespace, part)):
             return [part]
-        return [operation for (operation,) in await self._read(select.IDS_WITH, (namespace, part, limit))]
+        for beginning in (part, f"{ID_PREFIX}{part}"):
+            if found := await self._read(select.IDS_FROM, (namespace, beginning, beginning + LAST, limit)):
+                return [operation for (operation,) in found]
+        found = await self._read(select.IDS_WITH, (namespace, IDS_LOOKED_AT_MAX, part, limit))
+        return [operation for (operation,) in found]
 
     async def operations(
         self,
         namespace: str,
         where: Where = EVERYTHING,
         *,
-        after: tuple[int, str] | None = None,
+        order: Order = Order.STARTED,
+        after: Position | None = None,
         oldest_first: bool = False,
         limit: int = 50,
-    ) -> list[Summary]:
-        """Returns a page of operations by (started_at, operation), beyond `after`."""
-        rows = await self._read(*select.operations(namespace, where, after, limit, oldest_first=oldest_first))
-        return [summary_of(row) for row in rows]
+    ) -> Page:
+        """Returns a page of operations in an order, beyond `after`."""
+        return await self._look(
+            lambda connection: Search(connection, namespace, where).page(order, after, limit, oldest_first=oldest_first)
+        )
 
-    async def count(self, namespace: str, where: Where = EVERYTHING) -> int:
+    async def count(self, namespace: str, where: Where = EVERYTHING, by: By | None = None) -> Counted:
         """Returns how many operations there are."""
-        return await self._count(*select.count(namespace, where))
+        return await self._look(lambda connection: Search(connection, namespace, where).count(by))
 
-    async def by_key(self, namespace: str, key: str) -> list[Summary]:
-        """Returns the operations that have a business key, the newest first."""
-        return [summary_of(row) for row in await self._read(select.BY_KEY, (namespace, key))]
+    async def by_key(self, namespace: str, key: str, states: Sequence[str] = (), limit: int = 50) -> list[Summary]:
+        """Returns operations that have a business key, the newest first."""
+        return [summary_of(row) for row in await self._read(*select.by_key(namespace, key, states, limit))]
 
     async def due(self, until: int, limit: int) -> list[Due]:
         """Returns operations that are due, the earliest first."""
@@ -241,10 +254,13 @@ class SqliteStore:
         return count
 
     async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        return await self._look(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def _look(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         if not self._readers:
             raise Unavailable("the database is closed")
         try:
-            return await next(self._next_reader).run(lambda connection: connection.execute(sql, parameters).fetchall())
+            return await next(self._next_reader).run(work)
         except sqlite3.Error as error:
             raise Unavailable(f"the database could not be read: {error}") from error
 

@@ -5,10 +5,12 @@ All writing goes through `write`, one batch at a time. Times are microseconds si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
+from hmsactd.store.where import EVERYTHING, Order, Where
 from hmsactd.value import value
 
 
@@ -149,20 +151,43 @@ class Kept:
     payload_key: bytes | None
 
 
-@value(frozen=True, slots=True)
-class Where:
-    """Which operations: all that is said must hold. An empty tuple or None says nothing."""
-
-    states: tuple[str, ...] = ()
-    definition: str | None = None
-    key: str | None = None
-    started_by: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    awaits: str | None = None
-    awaits_who: tuple[str, ...] = ()
+Position = tuple[int, int]
+"""Where an operation stands in an order: the time that it is ordered by, and its number."""
 
 
-EVERYTHING = Where()
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of operations, each with its position, and where to go on; None if there is nothing beyond.
+
+    A page is what a bounded amount of looking has found: it may be short, or empty, and yet have something beyond.
+    """
+
+    found: tuple[tuple[Position, Summary], ...]
+    beyond: Position | None = None
+
+    def __iter__(self) -> Iterator[Summary]:
+        return (summary for _, summary in self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many operations there are, and how many in each group; at least so many if it is not exact."""
+
+    count: int
+    is_exact: bool = True
+    groups: tuple[tuple[str, int], ...] = ()
+
+
+class By(StrEnum):
+    """What operations are counted by. Only what awaits a role, or a service, is counted by that."""
+
+    STATE = "state"
+    DEFINITION = "definition"
+    ROLE = "role"
+    SERVICE = "service"
 
 
 @value(frozen=True, slots=True)
@@ -224,6 +249,12 @@ class Tally:
     definition: str
     state: str
     count: int
+
+
+ID_PREFIX = "op_"
+
+IDS_LOOKED_AT_MAX = 500_000
+"""Ids that are looked at for one that has a part in the middle or at the end; about 0.1 s."""
 
 
 class Store(Protocol):
@@ -296,7 +327,11 @@ class Store(Protocol):
         ...
 
     async def find(self, namespace: str, part: str, limit: int = 2) -> list[str]:
-        """Returns the ids that contain `part`, or only `part` itself if it is an id."""
+        """Returns the id that `part` is, else those that begin with it, else those that contain it.
+
+        Whoever leaves the prefix of all ids out means the beginning behind it. The last are looked for among the newest
+        ids alone (IDS_LOOKED_AT_MAX).
+        """
         ...
 
     async def operations(
@@ -304,19 +339,20 @@ class Store(Protocol):
         namespace: str,
         where: Where = EVERYTHING,
         *,
-        after: tuple[int, str] | None = None,
+        order: Order = Order.STARTED,
+        after: Position | None = None,
         oldest_first: bool = False,
         limit: int = 50,
-    ) -> list[Summary]:
-        """Returns a page of operations in the order of (started_at, operation), beyond `after`."""
+    ) -> Page:
+        """Returns a page of operations in an order, beyond `after`, the newest first unless told otherwise."""
         ...
 
-    async def count(self, namespace: str, where: Where = EVERYTHING) -> int:
-        """Returns how many operations there are."""
+    async def count(self, namespace: str, where: Where = EVERYTHING, by: By | None = None) -> Counted:
+        """Returns how many operations there are, as far as a bounded amount of looking tells."""
         ...
 
-    async def by_key(self, namespace: str, key: str) -> list[Summary]:
-        """Returns the operations that have a business key, the newest first."""
+    async def by_key(self, namespace: str, key: str, states: Sequence[str] = (), limit: int = 50) -> list[Summary]:
+        """Returns operations that have a business key and one of these states (any, if empty), the newest first."""
         ...
 
     async def due(self, until: int, limit: int) -> list[Due]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -16,6 +16,7 @@ from hmsactd.store.errors import Fenced
 from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
 from hmsactd.store.store import Append, Batch, RequestRow
+from hmsactd.store.words import words_of
 
 # What is wrong with one append's rows; anything else is wrong with the database.
 ROW_FAULTS: Final = (
@@ -40,6 +41,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Exception]:
             _advance(connection, batch)
             if refused := _write_operations(connection, batch.appends):
                 return refused
+        _write_tallies(connection, batch.appends)
         _write_log(connection, batch)
         connection.execute("COMMIT")
         return {}
@@ -56,19 +58,37 @@ def erase(connection: sqlite3.Connection, namespace: str, operation: str) -> boo
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = connection.execute(
-            "UPDATE operation SET payload_key = NULL, key = NULL, labels = '[]', requested_by = NULL"
-            " WHERE namespace = ? AND operation = ?",
-            place,
-        ).rowcount
+            "SELECT number, started_at, labels, words FROM operation WHERE namespace = ? AND operation = ?", place
+        ).fetchone()
+        if found is not None:
+            _erase_row(connection, namespace, *found)
         connection.execute("DELETE FROM payload WHERE namespace = ? AND operation = ?", place)
-        connection.execute("DELETE FROM label WHERE namespace = ? AND operation = ?", place)
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA secure_delete = OFF")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return bool(found)
+    return found is not None
+
+
+def _erase_row(
+    connection: sqlite3.Connection, namespace: str, number: int, started_at: int, labels: str, words: str
+) -> None:
+    # The name of the definition is nobody's secret, and goes with the rest: it is found by `name` all the same.
+    connection.execute(
+        "UPDATE operation SET payload_key = NULL, key = NULL, labels = '[]', requested_by = NULL, words = ''"
+        " WHERE number = ?",
+        (number,),
+    )
+    connection.executemany(
+        "DELETE FROM label WHERE namespace = ? AND key = ? AND value = ? AND started_at = ? AND number = ?",
+        [(namespace, key, value, started_at, number) for key, value in json.loads(labels)],
+    )
+    connection.executemany(
+        "DELETE FROM word WHERE namespace = ? AND word = ? AND number = ?",
+        [(namespace, word, number) for word in words.split()],
+    )
 
 
 def _advance(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -87,15 +107,16 @@ def _write_together(connection: sqlite3.Connection, appends: Iterable[Append]) -
         if append.before is not None:
             names, values = _changes(append)
             changed[names].append((append.namespace, append.operation, append.after, append.head, *values))
-    labels = [(append.namespace, *label, append.operation) for append in born for label in append.summary.labels]
     requests = [_request_row(request) for append in appends for request in append.requests]
+    rows = [_born_row(append, number) for number, append in enumerate(born, _next_number(connection))]
     try:
-        if many(connection, _insert_operations, [_born_row(append) for append in born]) != len(born):
+        if many(connection, _insert_operations, rows) != len(born):
             return False
-        for names, rows in changed.items():
-            if many(connection, partial(_update_operations, names), rows) != len(rows):
+        for names, values_of_all in changed.items():
+            if many(connection, partial(_update_operations, names), values_of_all) != len(values_of_all):
                 return False
-        many(connection, partial(_insert, "OR IGNORE INTO label (namespace, key, value, operation)"), labels)
+        many(connection, partial(_insert, _INTO_LABEL), _label_rows(rows))
+        many(connection, partial(_insert, _INTO_WORD), _word_rows(rows))
         many(connection, partial(_insert, f"INTO request ({_REQUEST_COLUMNS})"), requests)
     except ROW_FAULTS:
         return False
@@ -123,17 +144,20 @@ def _fault(append: Append, error: Exception) -> Exception:
 
 def _born(connection: sqlite3.Connection, append: Append) -> bool:
     """Inserts an operation; False if it is there."""
-    summary = append.summary
-    if not connection.execute(_insert_operations(1), _born_row(append)).rowcount:
+    row = _born_row(append, _next_number(connection))
+    if not connection.execute(_insert_operations(1), row).rowcount:
         return False
-    connection.executemany(
-        "INSERT OR IGNORE INTO label (namespace, key, value, operation) VALUES (?, ?, ?, ?)",
-        [(append.namespace, key, value, append.operation) for key, value in summary.labels],
-    )
+    many(connection, partial(_insert, _INTO_LABEL), _label_rows([row]))
+    many(connection, partial(_insert, _INTO_WORD), _word_rows([row]))
     return True
 
 
-def _born_row(append: Append) -> tuple[Any, ...]:
+def _next_number(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM operation").fetchone()[0]
+    return number
+
+
+def _born_row(append: Append, number: int) -> tuple[Any, ...]:
     summary = append.summary
     return (
         *columns_of(summary, BORN),
@@ -141,7 +165,22 @@ def _born_row(append: Append) -> tuple[Any, ...]:
         json.dumps(summary.labels),
         append.events[-1].leaf,
         append.payload_key,
+        words_of(summary.key, summary.requested_by, [value for _, value in summary.labels]),
+        number,
     )
+
+
+def _label_rows(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [
+        (row[_NAMESPACE], key, value, row[_STARTED_AT], row[_NUMBER])
+        for row in rows
+        if row[_LABELS] != "[]"
+        for key, value in json.loads(row[_LABELS])
+    ]
+
+
+def _word_rows(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(row[_NAMESPACE], word, row[_NUMBER]) for row in rows for word in row[_WORDS].split()]
 
 
 def _changed(connection: sqlite3.Connection, append: Append) -> bool:
@@ -175,6 +214,22 @@ def _request_row(request: RequestRow) -> tuple[Any, ...]:
     return tuple(getattr(request, name) for name in _REQUEST)
 
 
+def _write_tallies(connection: sqlite3.Connection, appends: Iterable[Append]) -> None:
+    """Counts the operations of a batch where they now are, and no longer where they were."""
+    moved: dict[tuple[str, str, str], int] = {}
+    for append in appends:
+        before, now = append.before, append.summary
+        if before is not None and before.state == now.state:
+            continue
+        # What an operation was born with stays, whatever a later summary says.
+        then = (append.namespace, (before or now).definition, now.state)
+        moved[then] = moved.get(then, 0) + 1
+        if before is not None:
+            was = (append.namespace, before.definition, before.state)
+            moved[was] = moved.get(was, 0) - 1
+    many(connection, _count, [(*where, by) for where, by in moved.items() if by])
+
+
 def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
     events = [
         (event.index, append.namespace, append.operation, event.sequence, event.record, event.leaf)
@@ -198,7 +253,12 @@ def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
 
 _REQUEST: Final = tuple(field.name for field in fields(RequestRow))
 _REQUEST_COLUMNS: Final = ", ".join(_REQUEST)
-_COLUMNS: Final = (*BORN, *CHANGING, "labels", "head", "payload_key")
+_COLUMNS: Final = (*BORN, *CHANGING, "labels", "head", "payload_key", "words", "number")
+_NAMESPACE, _STARTED_AT, _LABELS, _WORDS, _NUMBER = map(
+    _COLUMNS.index, ("namespace", "started_at", "labels", "words", "number")
+)
+_INTO_LABEL: Final = "OR IGNORE INTO label (namespace, key, value, started_at, number)"
+_INTO_WORD: Final = "INTO word (namespace, word, number)"
 
 
 @lru_cache(1024)
@@ -209,6 +269,12 @@ def _insert(into: str, rows: int, width: int) -> str:
 
 def _insert_operations(rows: int, width: int = len(_COLUMNS)) -> str:
     return _insert(f"INTO operation ({', '.join(_COLUMNS)})", rows, width) + " ON CONFLICT DO NOTHING"
+
+
+# Two rows of one place never come in one statement, so each finds what is kept.
+def _count(rows: int, width: int) -> str:
+    into = "INTO tally (namespace, definition, state, count)"
+    return _insert(into, rows, width) + " ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 
 # Setting only what has changed spares the indexes of all the rest. The names are those in CHANGING.

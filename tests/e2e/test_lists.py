@@ -156,6 +156,26 @@ def test_operations_are_found_by_their_state(developer: Caller, sorted_out: dict
         ('labels.nothing = ""', set()),
         ('  name   =   "failed"  ', {"failed"}),
         ('name = "flow" AND name = "flow"', {"running", "paused", "cancelled", "completed", "rejected", "waiting"}),
+        ('state = "stalled" OR state = "failed"', {"stalled", "failed"}),
+        ('state = "stalled" OR state = "failed" AND name = "failed"', {"failed"}),
+        ("labels.office:*", {"running", "paused", "cancelled", "completed", "rejected"}),
+        ('labels.a/b.c:* AND labels.office = "east"', {"running"}),
+        ('key_prefix = "k"', {"running", "waiting"}),
+        ('key_prefix = "k%"', set()),
+        ('requested_by = "a citizen"', {"waiting"}),
+        ('text = "CITIZEN flow"', {"waiting"}),
+        ('text = "e"', {"running"}),
+        ("text = \"' OR * NEAR( \\\" e:\"", set()),
+        ('text = "stal"', {"stalled"}),
+        ('awaited.role = "fsa.officer"', {"waiting", "paused"}),
+        ('awaited.service = "Sorted" OR awaited.service = "Nobody"', {"stalled", "running"}),
+        ('awaited.who = "Sorted" AND state = "stalled"', {"stalled"}),
+        ('awaited.kind = "operator"', {"stalled"}),
+        ('awaited.name = "review" AND state = "waiting"', {"waiting"}),
+        ('awaited.person = "dev:jdavis@fsa.gov"', {"paused"}),
+        ('alarm = "stalled" OR alarm = "breached"', {"stalled"}),
+        ('start_time > "2026-01-01T00:00:00Z" AND start_time < "2020-01-01T00:00:00+02:00"', set()),
+        ('end_time >= "1970-01-01T00:00:00Z"', {"cancelled", "completed", "rejected", "failed"}),
         ("", {"running", "waiting", "paused", "stalled", "completed", "rejected", "failed", "cancelled"}),
         ('name = "\' OR 1=1 --"', set()),
         ('key = "k%"', set()),
@@ -168,6 +188,44 @@ def test_operations_are_found_by_every_field_and_counted_alike(
     assert sorted(found) == sorted(sorted_out[state] for state in states)
     assert developer.count(namespace="sorted", filter=said) == len(found)
     assert ids_of(developer, namespace="sorted", filter=said, order_by="start_time") == found[::-1]
+
+
+def test_operations_are_counted_in_groups(developer: Caller, sorted_out: dict[str, str]) -> None:
+    def groups(group_by: str, said: str = "") -> dict[str, int]:
+        request = operation_pb2.CountOperationsRequest(namespace="sorted", filter=said, group_by=group_by)
+        counted = developer.call(developer.operations.CountOperations, request)
+        assert not counted.is_at_least
+        return {group.value: group.count for group in counted.groups}
+
+    assert groups("state") == dict.fromkeys(sorted_out, 1)
+    assert groups("name") == {"flow": 6, "stalled": 1, "failed": 1}
+    assert groups("awaited.role") == {"fsa.officer": 2}
+    assert groups("awaited.service") == {"Nobody": 1, "Sorted": 1}
+    assert groups("state", 'text = "citizen"') == {"waiting": 1}
+    assert groups("") == {}
+
+
+@pytest.mark.parametrize("order_by", ["update_time", "end_time", "awaited.due_time"])
+def test_operations_are_listed_in_the_order_of_every_time(
+    developer: Caller, sorted_out: dict[str, str], order_by: str
+) -> None:
+    def times(said: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        token = ""
+        while True:
+            page = page_of(developer, namespace="sorted", page_size=2, order_by=said, page_token=token)
+            for operation in page.operations:
+                time = operation.awaited.due_time if "due" in said else getattr(operation, order_by)
+                found.append((time.seconds, time.nanos))
+            token = page.next_page_token
+            if not token:
+                return found
+
+    up = times(order_by)
+    assert up == sorted(up)
+    assert times(f"{order_by} desc") == up[::-1]
+    assert len(up) == {"update_time": len(sorted_out), "end_time": 4, "awaited.due_time": len(up)}[order_by]
+    assert up
 
 
 def test_lists_show_summaries(developer: Caller, sorted_out: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Cancel, Decide
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
-from hmsactd.store.store import Where
+from hmsactd.store.where import Where
 from tests.core.dialogue import JDAVIS, OPERATOR
 from tests.engine.hands import Failed, Hands, in_turn
 from tests.engine.trouble import Trouble, TroubledStore
@@ -245,7 +245,7 @@ async def test_a_crash_under_load_on_a_disk_leaves_nothing_behind(tmp_path: Path
         rows = await world.store.operations(SPACE, limit=1_000)
         assert {row.operation for row in rows} >= {*answered}
         async with asyncio.timeout(20):
-            while await world.store.count(SPACE, Where(states=("completed",))) < len(rows):
+            while (await world.store.count(SPACE, Where(states=("completed",)))).count < len(rows):
                 world.clock.advance(SECOND // 50)
                 await asyncio.sleep(0.002)
         assert {await world.stands(row.operation) for row in rows} == {"completed"}

@@ -365,3 +365,26 @@ def test_decisions_are_handed_over(
     said = hmsact(*arguments, "01jnz", "human_review", "--comment", "holidays")
     assert said.out.startswith(f"{OPERATION} human_review {done}; ")
     assert fake.requests(rpc)[0].reason == "holidays"
+
+
+def test_list_says_every_option_in_one_filter_and_counts_with_it(fake: FakeDaemon, hmsact: Hmsact) -> None:
+    groups = [operation_pb2.CountedGroup(value="stalled", count=1200)]
+    fake.on("CountOperations", operation_pb2.CountOperationsResponse(count=1200, is_at_least=True, groups=groups))
+    said = hmsact(
+        *("list", "--count", "--by", "state", "--state", "stalled", "--state", "waiting", "--service", "IRS"),
+        *("--has-label", "office", "--text", "jane roe", "--since", "2026-11-01T00:00:00+00:00"),
+    )
+    asked = fake.requests("CountOperations")[0]
+    assert asked.group_by == "state"
+    state, text, service, label, since = asked.filter.split(" AND ")
+    assert state == 'state = "stalled" OR state = "waiting"'
+    assert (text, service, label) == ('text = "jane roe"', 'awaited.service = "IRS"', "labels.office:*")
+    assert since.startswith('start_time >= "2026-1')
+    assert said.out.splitlines() == ["stalled  1,200", "at least 1,200"]
+
+
+def test_list_names_all_bad_values_at_once(hmsact: Hmsact) -> None:
+    said = hmsact("list", "--state", "odd", "--alarm", "red", "--label", "x", "--since", "yesterday")
+    assert said.code == 2
+    for wrong in ("--state odd", "--alarm red", "--label x", "--since yesterday"):
+        assert wrong in said.err

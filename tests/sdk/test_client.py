@@ -8,6 +8,7 @@ import grpc
 import pytest
 from hmsact import AlreadyExists, InvalidArgument, Orchestrator, Recorded, Step, Unavailable
 from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.wanted import Wanted, filter_of
 
 from tests.sdk.fake import OPERATION, START, FakeDaemon, Turns, operation, recorded, refuse
 
@@ -304,3 +305,41 @@ def test_a_closed_client_says_so(fake: FakeDaemon) -> None:
         pass
     with pytest.raises((Unavailable, ValueError)):
         act.whoami()
+
+
+def test_everything_that_operations_are_wanted_by_is_said_in_the_filter() -> None:
+    wanted = Wanted(
+        state=["stalled", "waiting"],
+        role="fsa.officer",
+        labels={"office": "east", "urgent": None},
+        text='jane "roe"',
+        since=datetime(2026, 11, 1, tzinfo=UTC),
+        ended_until="2026-12-01T00:00:00Z",
+    )
+    assert filter_of(wanted) == (
+        r'state = "stalled" OR state = "waiting" AND text = "jane \"roe\"" AND awaited.role = "fsa.officer"'
+        ' AND labels.office = "east" AND labels.urgent:*'
+        ' AND start_time >= "2026-11-01T00:00:00+00:00" AND end_time < "2026-12-01T00:00:00Z"'
+    )
+    with pytest.raises(ValueError, match="without a zone"):
+        filter_of(Wanted(until=datetime(2026, 11, 1)))  # noqa: DTZ001 - that is the point
+    with pytest.raises(TypeError, match="colour"):
+        filter_of({"colour": "red"})  # type: ignore[typeddict-unknown-key]
+
+
+def test_a_count_tells_whether_it_is_exact_and_its_groups(fake: FakeDaemon, act: Orchestrator) -> None:
+    groups = [operation_pb2.CountedGroup(value="IRS", count=3)]
+    fake.on("CountOperations", operation_pb2.CountOperationsResponse(count=5, is_at_least=True, groups=groups))
+    counted = act.counted("awaited.service", text="roe")
+    assert (counted.count, counted.is_exact, counted.groups, str(counted)) == (5, False, {"IRS": 3}, "at least 5")
+    assert fake.requests("CountOperations")[0].group_by == "awaited.service"
+
+
+def test_an_empty_page_that_is_not_the_last_is_gone_beyond(fake: FakeDaemon, act: Orchestrator) -> None:
+    pages = {
+        "": operation_pb2.ListOperationsResponse(next_page_token="on"),
+        "on": operation_pb2.ListOperationsResponse(operations=[operation_pb2.Operation(id="op_1")]),
+    }
+    fake.on("ListOperations", lambda request, _: pages[request.page_token])
+    assert [operation.id for operation in act.operations(order_by="end_time desc", limit=5)] == ["op_1"]
+    assert fake.requests("ListOperations")[0].order_by == "end_time desc"

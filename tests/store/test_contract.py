@@ -18,10 +18,9 @@ from hmsactd.store.store import (
     Queued,
     QueueSize,
     Store,
-    Summary,
     Tally,
-    Where,
 )
+from hmsactd.store.where import Where
 from tests.store.batches import SECOND, Writer, leaf, request, summary
 
 BIRTH = Birth("hmsactd-abcdefghijkl/log/0", "hmsactd-abcdefghijkl+00000000+key")
@@ -280,55 +279,12 @@ async def test_ids_are_found_by_a_part_or_exactly(writer: Writer) -> None:
     assert await store.find("other", "12") == []
 
 
-async def test_operations_are_listed_in_pages_both_ways(writer: Writer) -> None:
-    for at, name in enumerate(("op_b", "op_a", "op_d", "op_c")):
-        await writer.keep(summary(name, started_at=at // 2))
-    await writer.keep(summary("op_x", namespace="other"))
-    store = writer.store
-
-    async def walk(*, oldest_first: bool) -> list[str]:
-        walked: list[Summary] = []
-        while page := await store.operations(
-            "default",
-            after=(walked[-1].started_at, walked[-1].operation) if walked else None,
-            oldest_first=oldest_first,
-            limit=3,
-        ):
-            walked += page
-        return [each.operation for each in walked]
-
-    assert await walk(oldest_first=True) == ["op_a", "op_b", "op_c", "op_d"]
-    assert await walk(oldest_first=False) == ["op_d", "op_c", "op_b", "op_a"]
-
-
-async def test_operations_are_found_by_all_that_is_said(writer: Writer) -> None:
-    await writer.keep(summary("op_1", state="waiting", key="k", labels=(("a", "1"), ("b", "2"))))
-    await writer.keep(summary("op_2", state="running", labels=(("a", "1"),), started_by="dev:other"))
-    await writer.keep(summary("op_3", state="stalled", definition="other", awaits="worker", awaits_who="IRS"))
-    store = writer.store
-    cases = {
-        Where(): {"op_1", "op_2", "op_3"},
-        Where(states=("waiting",)): {"op_1"},
-        Where(states=("waiting", "stalled")): {"op_1", "op_3"},
-        Where(definition="loan_forgiveness"): {"op_1", "op_2"},
-        Where(key="k"): {"op_1"},
-        Where(started_by="dev:other"): {"op_2"},
-        Where(labels=(("a", "1"),)): {"op_1", "op_2"},
-        Where(labels=(("a", "1"), ("b", "2"))): {"op_1"},
-        Where(labels=(("a", "2"),)): set(),
-        Where(awaits="worker"): {"op_3"},
-        Where(awaits_who=("IRS", "FSA")): {"op_3"},
-        Where(states=("waiting",), definition="other"): set(),
-    }
-    for where, expected in cases.items():
-        assert {each.operation for each in await store.operations("default", where)} == expected, where
-        assert await store.count("default", where) == len(expected), where
-
-
 async def test_a_business_key_finds_its_operations_newest_first(writer: Writer) -> None:
     for at, name in enumerate(("op_1", "op_2", "op_3")):
         await writer.keep(summary(name, key="case" if at else None, started_at=at))
     assert [each.operation for each in await writer.store.by_key("default", "case")] == ["op_3", "op_2"]
+    assert [each.operation for each in await writer.store.by_key("default", "case", limit=1)] == ["op_3"]
+    assert await writer.store.by_key("default", "case", ("failed",)) == []
     assert await writer.store.by_key("default", "none") == []
 
 
@@ -425,6 +381,7 @@ async def test_erasure_takes_what_was_said_and_leaves_what_happened(writer: Writ
     assert (kept.payload_key, kept.head) == (None, leaf("op_1", 1))
     assert (kept.summary.key, kept.summary.labels, kept.summary.requested_by) == (None, (), None)
     assert await store.payloads("default", "op_1", [1]) == []
-    assert await store.count("default", Where(labels=(("who", "Jane Roe"),))) == 0
+    for where in (Where(labels=(("who", "Jane Roe"),)), Where(words=("jane",)), Where(key="case 17")):
+        assert (await store.count("default", where)).count == 0
     assert len(await store.records("default", "op_1")) == 1
     assert not await store.erase("default", "op_2")

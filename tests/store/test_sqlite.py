@@ -15,6 +15,7 @@ from hmsactd.store.errors import DataRefused, Unavailable
 from hmsactd.store.migrate import Migration, known_migrations, migrate
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Birth, PayloadRow
+from hmsactd.store.where import Where
 from tests.store.batches import Writer, leaf, summary
 
 BIRTH = Birth("hmsactd-abcdefghijkl/log/0", "hmsactd-abcdefghijkl+00000000+key")
@@ -151,7 +152,7 @@ async def test_data_of_a_newer_version_is_refused(store: SqliteStore, path: Path
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO schema_migrations VALUES (99, '0099_later.sql', 'x')")
         connection.commit()
-    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 1"):
+    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 2"):
         await store.open(BIRTH)
 
 
@@ -181,7 +182,7 @@ def broken(connection: sqlite3.Connection) -> None:
         connection,
         [
             *known_migrations(),
-            Migration(2, "0002_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
+            Migration(3, "0003_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
         ],
     )
 
@@ -194,7 +195,45 @@ def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:
         migrate(connection, known_migrations())
         with pytest.raises(sqlite3.OperationalError):
             broken(connection)
-        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,)]
+        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,), (2,)]
+
+
+async def test_operations_of_the_first_schema_are_found_after_its_migration(store: SqliteStore, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, known_migrations()[:1])
+        connection.execute("INSERT INTO log VALUES (1, ?, ?, 1, 3)", (BIRTH.origin, BIRTH.verifier_key))
+        for number, (state, ended_at, key) in enumerate((("waiting", None, "CASE-7"), ("completed", 9, None)), 1):
+            awaits = ("decision", "officer") if ended_at is None else ("", "")
+            connection.execute(
+                "INSERT INTO operation VALUES ('default', ?, 'loan', 'd', ?, 1, 1, 5, 6, ?, NULL, ?, ?, '', 0, NULL,"
+                " NULL, NULL, NULL, NULL, 'dev:x', ?, '[[\"office\", \"Zürich\"]]', NULL, 'dev:x', x'00', NULL)",
+                (f"op_{number}", state, ended_at, *awaits, key),
+            )
+            connection.execute("INSERT INTO label VALUES ('default', 'office', 'Zürich', ?)", (f"op_{number}",))
+    log = await store.open(BIRTH)
+    assert (log.size, log.epoch) == (3, 2)
+    for where, expected in (
+        (Where(), ["op_2", "op_1"]),
+        (Where(words=("zurich",)), ["op_2", "op_1"]),
+        (Where(words=("case", "zur", "loan")), ["op_1"]),
+        (Where(labels=(("office", "Zürich"),), states=("completed",)), ["op_2"]),
+        (Where(key="CASE-7"), ["op_1"]),
+        (Where(awaits_who=("officer",)), ["op_1"]),
+    ):
+        assert [each.operation for each in await store.operations("default", where)] == expected, where
+        assert (await store.count("default", where)).count == len(expected), where
+    assert [(tally.state, tally.count) for tally in await store.tallies()] == [("completed", 1), ("waiting", 1)]
+
+
+async def test_words_that_are_erased_are_gone_from_what_is_searched(
+    writer: Writer, store: SqliteStore, path: Path
+) -> None:
+    await writer.keep(summary("op_1", key="Quixotesque-77", labels=(("who", "Pseudonymous"),)))
+    await writer.keep(summary("op_1", sequence=2, state="completed"))
+    await store.erase("default", "op_1")
+    assert (await store.count("default", Where(words=("quixotesque",)))).count == 0
+    for words in (b"quixotesque", b"Quixotesque", b"pseudonymous", b"Pseudonymous"):
+        assert not any(words in file.read_bytes() for file in path.parent.iterdir()), words
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
@@ -207,7 +246,7 @@ async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) ->
         (select.DUE, (9, 9)),
         (select.NEXT_DUE, ()),
         (select.CALLS, ("", "", 9)),
-        (select.BY_KEY, ("default", "k")),
+        select.by_key("default", "k", (), 9),
         (select.ALARMED, ("", "", 9)),
         (select.SEAL_OVER, (9,)),
         select.kept("default", "op_1"),

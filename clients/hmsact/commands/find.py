@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.show import ago, columns, heading, json_block, local, state
-from hmsact.commands.start import label
+from hmsact.commands.wanted import wanted_of, wanted_options
+from hmsact.counted import Counted
 from hmsact.item import ItemStatus
 from hmsact.operation import Operation
 from hmsact.principal import subject_of
-from hmsact.recorded import STATES
 from hmsact.render import visible
+from hmsact.wanted import GroupBy, OrderBy
 
 
 @click.command("list")
-@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
-@click.option("--name", metavar="N", help="Only those of this definition.")
-@click.option("--key", metavar="K", help="Only those with this business key.")
-@click.option("--label", "labels", metavar="K=V", multiple=True, help="Only those with this label. May be repeated.")
+@wanted_options
+@click.option(
+    "--order-by", metavar="TIME", help='start_time, update_time, end_time or awaited.due_time, maybe " desc".'
+)
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--count", "is_count", is_flag=True, help="Say only how many there are.")
+@click.option("--by", "group_by", metavar="WHAT", help="With --count: of each state, name, awaited.role, …service.")
 @global_options
 @click.pass_obj
 def list_operations(
-    invocation: Invocation, state: str | None, name: str | None, key: str | None, labels: tuple[str, ...], limit: int
+    invocation: Invocation, /, limit: int, order_by: str | None, is_count: bool, group_by: str | None, **said: Any
 ) -> None:
-    """List operations, the newest first."""
-    wanted = {"state": state, "name": name, "key": key}
+    """List operations, the newest first. All that is said must hold; of an option given twice, either."""
+    wanted = wanted_of(said)
+    if group_by and not is_count:
+        raise click.UsageError("--by goes with --count")
     with invocation.orchestrator() as act:
-        found = list(act.operations(**wanted, labels=dict(map(label, labels)), limit=limit))
+        if is_count:
+            _say_count(invocation, act.counted(cast("GroupBy | None", group_by), **wanted))
+            return
+        found = list(act.operations(**wanted, order_by=cast("OrderBy | None", order_by), limit=limit))
         if invocation.json:
             for operation in found:
                 click.echo(json.dumps(operation.as_json(), ensure_ascii=False))
@@ -38,11 +47,18 @@ def list_operations(
         if found:
             header = ("ID", "NAME", "STATE", "STARTED", "KEY", "WAITS FOR")
             click.echo(columns([header, *map(_summary, found)]))
-        left_out = act.count(**wanted, labels=dict(map(label, labels))) - len(found)
+        counted = act.counted(**wanted)
     if not found:
         click.echo("No operations.", err=True)
-    elif left_out > 0:
-        click.echo(f"… and {left_out:,} more (--limit)", err=True)
+    elif counted.count > len(found):
+        more = counted.count - len(found)
+        click.echo(f"… and {more:,} {'more' if counted.is_exact else 'more at least'} (--limit)", err=True)
+
+
+def _say_count(invocation: Invocation, counted: Counted) -> None:
+    value = {"count": counted.count, "is_exact": counted.is_exact, "groups": dict(counted.groups)}
+    rows = [(name, f"{count:,}") for name, count in counted.groups.items()]
+    invocation.say(value, "\n".join(filter(None, [columns(rows) if rows else "", str(counted)])))
 
 
 def _summary(operation: Operation) -> tuple[str, ...]:

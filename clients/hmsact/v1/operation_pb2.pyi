@@ -789,9 +789,23 @@ class ListOperationsRequest(_message.Message):
     page_token: _builtins.str
     """Where to go on: next_page_token of the page before, with the same filter and order."""
     filter: _builtins.str
-    """Terms joined by AND: state, name, key, started_by, labels.NAME, each = "…" (AIP-160, a subset)."""
+    """Terms joined by AND (AIP-160, a subset); values are JSON strings. OR may join terms of one field, and binds tighter.
+      state, name, alarm (breached, at_risk, stalled, unattended), and of what is awaited awaited.kind, .who, .role,
+        .service (of whatever step it is at, also if it stalled or waits for a retry) and .name (of the step or
+        checkpoint): = "…", with alternatives
+      key, key_prefix, started_by, requested_by, awaited.person (who has claimed the decision, else who it is assigned
+        to): = "…"
+      labels.NAME = "…"; labels.NAME:* for any value
+      text = "…": each word begins a word of the name, the key, a label's value or requested_by, without regard to case
+        and accents
+      start_time, update_time, end_time, awaited.due_time: >, >=, <, <= "…", a time of RFC 3339
+    """
     order_by: _builtins.str
-    """"start_time desc" (the default) or "start_time"."""
+    """start_time, update_time, end_time or awaited.due_time; ascending, or with " desc". "start_time desc" when empty. By
+    end_time and awaited.due_time come only operations that have one. Whoever pages by start_time sees every operation
+    that is there throughout, and matches throughout, exactly once. The other times change: an operation that changes
+    between two pages may come again or be passed over; one that does not comes exactly once.
+    """
     def __init__(
         self,
         *,
@@ -821,7 +835,7 @@ class ListOperationsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
-        """The operations."""
+        """The operations: what a bounded amount of looking has found, so a page may be short or empty and not be the last."""
 
     def __init__(
         self,
@@ -845,19 +859,23 @@ class CountOperationsRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; "default" when empty."""
     filter: _builtins.str
     """As in ListOperations."""
+    group_by: _builtins.str
+    """Also tell how many there are of each: "state", "name", "awaited.role" or "awaited.service"; of none when empty."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         filter: _builtins.str = ...,
+        group_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,20 +888,58 @@ class CountOperationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    IS_AT_LEAST_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """The number."""
+    is_at_least: _builtins.bool
+    """True if there are at least so many, and counting went no further. Counts by state, name or what is awaited alone are
+    always exact.
+    """
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountedGroup]:
+        """Those that there are, in the order of their names. Operations that await no role, or no service, are in none."""
+
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
+        is_at_least: _builtins.bool = ...,
+        groups: _abc.Iterable[Global___CountedGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "groups", b"groups", "is_at_least", b"is_at_least"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountOperationsResponse: _TypeAlias = CountOperationsResponse  # noqa: Y015
+
+@_typing.final
+class CountedGroup(_message.Message):
+    """How many operations have something in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """What: a state such as "stalled", a name, a role or a service."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountedGroup: _TypeAlias = CountedGroup  # noqa: Y015
 
 @_typing.final
 class WaitOperationRequest(_message.Message):
