@@ -35,6 +35,9 @@ from hmsactd.timeline.timeline import Receipt, Timeline, Timelines
 
 log = structlog.get_logger(__name__)
 
+TRY_AGAIN_AFTER_MS = 1_000
+"""When callers may try again after a failure of the store. It is itself tried as often."""
+
 
 class Surroundings(Protocol):
     """What an actor needs of the engine around it."""
@@ -135,7 +138,7 @@ class Actor:
             self.refuse(Unavailable("OWNER_CHANGED", "the operation has moved to another owner; try again"))
         except (StoreUnavailable, Unavailable) as error:
             self.is_in_doubt = True
-            self.refuse(Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}"))
+            self.refuse(_as_unavailable(error))
         except NotFound as error:
             self.refuse(error)
         except asyncio.CancelledError:
@@ -376,7 +379,8 @@ def _refuse(letter: Letter, error: Exception) -> None:
 def _as_unavailable(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, (Fenced, StoreUnavailable)):
         return error
-    return Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}")
+    reason = error.reason if isinstance(error, StoreUnavailable) else "STORE_UNAVAILABLE"
+    return Unavailable(reason, f"nothing could be recorded: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
 
 
 def _request_row(request: RequestKey, operation_id: str, operation: Operation) -> RequestRow:

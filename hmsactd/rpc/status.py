@@ -76,7 +76,7 @@ def error_of(raised: Exception) -> HmsactdError:
         case Rejected():
             return of_rejected(raised)
         case StoreUnavailable():
-            return Unavailable("STORE_UNAVAILABLE", f"the store does not answer: {raised}", retry_after_ms=1000)
+            return Unavailable(raised.reason, f"the store does not answer: {raised}", retry_after_ms=1000)
         case ExceptionGroup():
             expected = raised.subgroup((HmsactdError, Rejected))
             # A stream that works with several tasks fails as a group; one answer is all it can give.

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Trouble(StrEnum):
+    """What keeps the store from writing. Callers are told this word, and it ends by itself or never."""
+
+    DISK_FULL = "DISK_FULL"
+    READ_ONLY = "STORE_READ_ONLY"
+    IO_ERROR = "STORE_IO_ERROR"
+    CORRUPT = "STORE_CORRUPT"
+    UNAVAILABLE = "STORE_UNAVAILABLE"
+
+
+FOR_GOOD = frozenset({Trouble.CORRUPT})
+"""Trouble that no waiting ends: the daemon stops rather than go on with data that it can't trust."""
+
 
 class Fenced(Exception):
     """Raised when somebody else has written after the head that the writer knew; nothing was written."""
@@ -10,6 +26,19 @@ class Fenced(Exception):
 class Unavailable(Exception):
     """Raised when the store could not say that it has kept something; whether it has is known after loading again."""
 
+    def __init__(self, sentence: str, trouble: Trouble = Trouble.UNAVAILABLE) -> None:
+        super().__init__(sentence)
+        self.trouble = trouble
+
+    @property
+    def reason(self) -> str:
+        """The same for machines, in UPPER_SNAKE."""
+        return self.trouble.value
+
 
 class DataRefused(Exception):
     """Raised at start when the data directory must not be used as it is."""
+
+
+class DataBroken(Exception):
+    """Raised when data turn out to be damaged while the daemon runs: it stops, and the sentence says what to do."""

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hmsactd.store.condition import Condition
+from hmsactd.store.rollback import Rollback
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -227,12 +230,27 @@ class Tally:
 class Store(Protocol):
     """Keeps everything. One process writes; reads are short and may run beside the writing."""
 
+    condition: Condition
+    """Whether it can write. Whoever writes says so."""
+
     async def open(self, birth: Birth) -> Log:
         """Opens what is there, or begins it as `birth` says, and begins a new epoch; raises DataRefused."""
         ...
 
     async def reopen(self) -> Log:
         """After a failed write: opens anew, in the same epoch, and says how far the log goes now."""
+        ...
+
+    async def probe(self) -> None:
+        """Writes a little, and returns if that has been kept; raises Unavailable. Belongs to whoever writes."""
+        ...
+
+    async def begin_incarnation(self, rollback: Rollback) -> Log:
+        """Puts it on the record that the log goes on from an older state, in epochs that it never had."""
+        ...
+
+    async def rollbacks(self) -> list[Rollback]:
+        """Returns what was put on the record so, in order."""
         ...
 
     async def close(self) -> None:
@@ -275,6 +293,14 @@ class Store(Protocol):
 
     async def leaves(self, start: int, end: int) -> list[bytes]:
         """Returns the leaves of the log from index `start` to before `end`."""
+        ...
+
+    async def entries(self, start: int, end: int) -> list[EventRow]:
+        """Returns the records of the log from index `start` to before `end`."""
+        ...
+
+    async def wrapped_key(self) -> tuple[str, str, bytes] | None:
+        """Returns a wrapped payload key with its namespace and operation, if any is kept."""
         ...
 
     async def nodes(self, level: int, start: int, end: int) -> list[bytes]:

@@ -112,7 +112,7 @@ async def test_a_full_disk_fails_the_write_and_spoils_nothing(writer: Writer, st
     await writer.keep(summary("op_1"))
     large = [PayloadRow(1, "input", bytes(1_000_000))]
     with full_disk(path, 4096):
-        with pytest.raises(Unavailable, match="the database failed"):
+        with pytest.raises(Unavailable, match="the disk reports an error"):
             await writer.keep(summary("op_2"), payloads=large)
         # What was acknowledged can be read meanwhile.
         assert len(await store.records("default", "op_1")) == 1
