@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hmsactd.errors import SettingsRefused, StartRefused
+from hmsactd.errors import SettingsRefused, StartRefused, Stopped
 
 if TYPE_CHECKING:
     from hmsactd.core.events import Event
@@ -32,6 +32,10 @@ WRONG_USAGE = 2
 
 UNKNOWN_KIND = 3
 """Exit code: a history goes on in a way that this version doesn't know."""
+
+
+STOPPED = 4
+"""Exit code: the daemon has stopped by itself, since its data can't be trusted any more; a start won't help."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -86,7 +90,10 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @settings_options
 @click.option("--ready-json", is_flag=True, help="Print one line of JSON with the addresses when ready.")
-def serve(settings: Settings, ready_json: bool) -> None:
+@click.option(
+    "--accept-rollback", is_flag=True, help="Go on from data that are older than the last outside seal. Say it once."
+)
+def serve(settings: Settings, ready_json: bool, accept_rollback: bool) -> None:
     """Run the daemon until SIGTERM."""
     from hmsactd import logs
     from hmsactd.daemon import run
@@ -103,9 +110,11 @@ def serve(settings: Settings, ready_json: bool) -> None:
         sys.stdout.flush()
 
     try:
-        run(settings, ready)
+        run(settings, ready, is_rollback_accepted=accept_rollback)
     except StartRefused as refused:
         _end(REFUSED, str(refused))
+    except Stopped as stopped:
+        _end(STOPPED, str(stopped))
 
 
 def _banner(settings: Settings, running: Running) -> Iterator[str]:

@@ -170,7 +170,7 @@ class Actor:
             while not self._mailbox:
                 if self._is_closing or (self.operation is not None and self.operation.is_final):
                     return
-                self.idle_since = self._around.clock.now()
+                self.idle_since = self._around.clock.passed()
                 self._has_mail.clear()
                 await self._has_mail.wait()
             self.idle_since = 0
@@ -319,7 +319,7 @@ class Actor:
             raise
         self._around.dispatch.fill(taken.session)
         if taken.session.id in self._around.dispatch.sessions:
-            taken.session.give(call, self._around.clock.now())
+            taken.session.give(call, self._around.clock.passed())
         else:
             # The worker was given up while the attempt was being recorded.
             self._miss(taken)

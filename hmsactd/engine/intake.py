@@ -13,7 +13,7 @@ class Intake:
     def __init__(self) -> None:
         self._refusals: dict[str, HmsactdError] = {}
         self.refusal: HmsactdError | None = None
-        """What whoever wants to start something is told; None while it is open. An attribute, as every start reads it."""
+        """What whoever wants to start something is told; None while it is open. Every start reads it."""
 
     def close(self, error: HmsactdError) -> bool:
         """Refuses starts with this error, until it is opened for the same reason; returns whether that is news."""

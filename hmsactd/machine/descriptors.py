@@ -29,5 +29,3 @@ def raise_limit() -> int:
             "raise the limit (ulimit -n, LimitNOFILE= of systemd)"
         )
     return soft
-
-

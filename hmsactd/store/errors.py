@@ -19,6 +19,10 @@ FOR_GOOD = frozenset({Trouble.CORRUPT})
 """Trouble that no waiting ends: the daemon stops rather than go on with data that it can't trust."""
 
 
+RESTORE = "restore the data directory from a backup; `hmsactd doctor --full` says what is wrong with it"
+"""What to do about damaged data."""
+
+
 class Fenced(Exception):
     """Raised when somebody else has written after the head that the writer knew; nothing was written."""
 
@@ -38,7 +42,3 @@ class Unavailable(Exception):
 
 class DataRefused(Exception):
     """Raised at start when the data directory must not be used as it is."""
-
-
-class DataBroken(Exception):
-    """Raised when data turn out to be damaged while the daemon runs: it stops, and the sentence says what to do."""

@@ -187,6 +187,10 @@ class MemoryStore:
         """Returns the first seal that covers an index of the log."""
         return next((seal for size, seal in self._seals if size > index), None)
 
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals."""
+        return [(size, note) for size, note in self._seals if size > after][:limit]
+
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""
         return self._seals[-1][1] if self._seals else None

@@ -26,6 +26,7 @@ WRAPPED_KEY: Final = (
 ROLLBACKS: Final = "SELECT at, size, seal, lost_size, lost_seal FROM rollback ORDER BY number"
 NODES: Final = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
 SEAL_OVER: Final = "SELECT note FROM seal WHERE size > ? ORDER BY size LIMIT 1"
+SEALS: Final = "SELECT size, note FROM seal WHERE size > ? ORDER BY size LIMIT ?"
 LAST_SEAL: Final = "SELECT note FROM seal ORDER BY size DESC LIMIT 1"
 IS_ID: Final = "SELECT 1 FROM operation WHERE namespace = ? AND operation = ?"
 IDS_WITH: Final = (

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from hmsactd.store import select, write
 from hmsactd.store.condition import Condition
 from hmsactd.store.errand import ErrandConnection
-from hmsactd.store.errors import FOR_GOOD, DataRefused, Trouble, Unavailable
+from hmsactd.store.errors import FOR_GOOD, RESTORE, DataRefused, Trouble, Unavailable
 from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rollback import INCARNATION, Rollback, note_rollback
 from hmsactd.store.rows import summary_of
@@ -44,8 +44,6 @@ from hmsactd.store.trouble import ROOM_MIN_BYTES, free_bytes, trouble_of, unavai
 DATABASE_FILE: Final = "hmsactd.db"
 READERS: Final = 2
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
-RESTORE: Final = "restore the data directory from a backup; `hmsactd doctor --full` says what is wrong with it"
-
 Result = TypeVar("Result")
 
 
@@ -190,6 +188,10 @@ class SqliteStore:
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
         return next((note for (note,) in await self._read(select.SEAL_OVER, (index,))), None)
+
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals."""
+        return [(size, note) for size, note in await self._read(select.SEALS, (after, limit))]
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""

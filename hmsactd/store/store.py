@@ -311,6 +311,10 @@ class Store(Protocol):
         """Returns the first seal that covers an index of the log."""
         ...
 
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals over more than `after` records, each with how many, in order."""
+        ...
+
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""
         ...

@@ -371,7 +371,7 @@ async def test_while_the_disk_fails_every_append_is_told_why_and_then_it_goes_on
     monkeypatch.setattr(committer, "TRIED_EVERY_S", 0.01)
     store = FailingStore()
     told: list[str | None] = []
-    store.condition.on_change(lambda trouble: told.append(trouble and trouble.reason))
+    store.condition.on_change(lambda trouble: told.append(trouble.reason if trouble else None))
     well = asyncio.Event()
     store.condition.on_change(lambda trouble: well.set() if trouble is None else None)
     async with running(store, KEYS) as timelines:

@@ -1,0 +1,54 @@
+"""Looks at a database before anything is written to it, and says in a sentence why it can't be used.
+
+The work is bounded: a database of usual size is read once, of a larger one what every start depends on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from hmsactd.store.errors import RESTORE, DataRefused
+
+READ_WHOLE_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Up to this size all of it is checked at a start: about a quarter of a second."""
+
+SMALL_TABLES: Final = ("log", "schema_migrations", "rollback")
+FAULTS_MAX: Final = 10
+
+
+def refuse_damaged(path: Path) -> None:
+    """Raises DataRefused for a file that is no database, is cut off, or is damaged where that is soon found."""
+    if not path.exists() or path.stat().st_size == 0:
+        # Nothing was begun yet; whether that may be is said by the file with the name of the log.
+        return
+    try:
+        with closing(connected(path)) as connection:
+            fault = next(faults(connection, is_whole=path.stat().st_size <= READ_WHOLE_MAX_BYTES), None)
+    except sqlite3.Error as error:
+        fault = str(error)
+    if fault is not None:
+        raise DataRefused(f"the database {path} is damaged ({fault}): {RESTORE}")
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """A connection that can't write."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
+def faults(connection: sqlite3.Connection, *, is_whole: bool, is_thorough: bool = False) -> Iterator[str]:
+    """What SQLite finds wrong; `is_thorough` also compares every index with its table."""
+    ((page_count,),) = connection.execute("PRAGMA page_count").fetchall()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    check = "integrity_check" if is_thorough else "quick_check"
+    asked = (
+        [f"{check}({FAULTS_MAX})"] if is_whole else [f"{check}({table})" for table in SMALL_TABLES if table in tables]
+    )
+    assert page_count, "a database that is not empty has a page"
+    for pragma in asked:
+        for (said,) in connection.execute(f"PRAGMA {pragma}"):
+            if said != "ok":
+                yield " ".join(said.split())
