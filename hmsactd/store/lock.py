@@ -27,11 +27,19 @@ def held(directory: Path) -> Iterator[None]:
         raise DataRefused(f"the data directory {directory} can't be used: {error.strerror}") from error
     try:
         _lock(descriptor, directory)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    """Leaves the process id for whoever is refused. The lock holds without it, as on a disk that is full."""
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        pass
 
 
 def _lock(descriptor: int, directory: Path) -> None:

@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from hmsactd.store.errors import RESTORE, DataRefused
+from hmsactd.store.errors import RESTORE, DataRefused, Trouble
+from hmsactd.store.trouble import trouble_of
 
 READ_WHOLE_MAX_BYTES: Final = 64 * 1024 * 1024
 """Up to this size all of it is checked at a start: about a quarter of a second."""
@@ -28,10 +29,26 @@ def refuse_damaged(path: Path) -> None:
     try:
         with closing(connected(path)) as connection:
             fault = next(faults(connection, is_whole=path.stat().st_size <= READ_WHOLE_MAX_BYTES), None)
-    except sqlite3.Error as error:
-        fault = str(error)
+    except (sqlite3.Error, OSError) as error:
+        raise refusal(path, error) from error
     if fault is not None:
         raise DataRefused(f"the database {path} is damaged ({fault}): {RESTORE}")
+
+
+def refusal(path: Path, error: Exception) -> DataRefused:
+    """Says why a database can't be opened, and what to do; only damage is called damage."""
+    match trouble_of(error, path.parent):
+        case Trouble.CORRUPT:
+            return DataRefused(f"the database {path} is damaged ({error}): {RESTORE}")
+        case Trouble.DISK_FULL:
+            advice = "make room on its disk, then start again"
+        case Trouble.READ_ONLY:
+            advice = "let the user that the daemon runs as write to it, or mount its file system for writing"
+        case Trouble.IO_ERROR:
+            advice = "look at the disk and at the system's log (dmesg) before you start again"
+        case Trouble.UNAVAILABLE:
+            advice = "see whether another program uses it, and what the system's log says; then start again"
+    return DataRefused(f"the database {path} can't be used ({error}): {advice}")
 
 
 def connected(path: Path) -> sqlite3.Connection:

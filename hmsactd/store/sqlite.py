@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from hmsactd.store import select, write
 from hmsactd.store.condition import Condition
 from hmsactd.store.errand import ErrandConnection
-from hmsactd.store.errors import FOR_GOOD, RESTORE, DataRefused, Trouble, Unavailable
+from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
+from hmsactd.store.look import refusal
 from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rollback import INCARNATION, Rollback, note_rollback
 from hmsactd.store.rows import summary_of
@@ -39,7 +40,7 @@ from hmsactd.store.store import (
     Tally,
     Where,
 )
-from hmsactd.store.trouble import ROOM_MIN_BYTES, free_bytes, trouble_of, unavailable
+from hmsactd.store.trouble import ROOM_MIN_BYTES, free_bytes, unavailable
 
 DATABASE_FILE: Final = "hmsactd.db"
 READERS: Final = 2
@@ -70,7 +71,7 @@ class SqliteStore:
                 self._readers.append(await ErrandConnection.connect(self._uri, mode="ro"))
         except (OSError, sqlite3.Error) as error:
             await self.close()
-            raise DataRefused(_refusal(self._path, trouble_of(error, self._path.parent), error)) from error
+            raise refusal(self._path, error) from error
         except BaseException:
             await self.close()
             raise
@@ -368,17 +369,6 @@ def _begin_incarnation(connection: sqlite3.Connection, rollback: Rollback) -> Lo
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     return _log(connection)
-
-
-def _refusal(path: Path, trouble: Trouble, error: Exception) -> str:
-    if trouble is Trouble.CORRUPT:
-        return f"the database {path} is damaged ({error}): {RESTORE}"
-    said = {
-        Trouble.DISK_FULL: "make room on its disk, then start again",
-        Trouble.READ_ONLY: "let the user that the daemon runs as write to it, or mount its file system for writing",
-        Trouble.IO_ERROR: "look at the disk and at the system's log (dmesg) before you start again",
-    }.get(trouble, "see what the system says, then start again")
-    return f"the database {path} can't be used ({error}): {said}"
 
 
 def _log(connection: sqlite3.Connection) -> Log:

@@ -41,11 +41,14 @@ def fresh_keys() -> Keys:
 def load_keys(directory: Path, *, may_make: bool) -> Keys:
     """Reads the key files of a data directory, or makes them if it is new; raises DataRefused."""
     signing, payload = directory / SIGNING_FILE, directory / PAYLOAD_FILE
-    if may_make and not signing.exists():
-        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _keep(signing, pem)
-    if may_make and not payload.exists():
-        _keep(payload, base64.b64encode(os.urandom(32)) + b"\n")
+    try:
+        if may_make and not signing.exists():
+            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            _keep(signing, pem)
+        if may_make and not payload.exists():
+            _keep(payload, base64.b64encode(os.urandom(32)) + b"\n")
+    except OSError as error:
+        raise DataRefused(f"keys can't be made in {directory}: {error.strerror}") from error
     return Keys(_signing_key(signing), _payload_key(payload))
 
 
@@ -68,9 +71,13 @@ def check_name(directory: Path, database: Path) -> None:
 def keep_name(directory: Path, name: str) -> None:
     """Notes the name of the log; raises DataRefused if another one was begun here."""
     path = directory / NAME_FILE
-    if not path.exists():
-        _keep(path, f"{name}\n".encode())
-    elif (before := path.read_text("ascii", "replace").strip()) != name:
+    try:
+        if not path.exists():
+            _keep(path, f"{name}\n".encode())
+        before = path.read_text("ascii", "replace").strip()
+    except OSError as error:
+        raise DataRefused(f"{path} can't be written or read: {error.strerror}") from error
+    if before != name:
         raise DataRefused(
             f"the database holds the log {name}, and {directory} has held {before}: put back the database that "
             f"belongs here, or, if this one does, remove {path}"

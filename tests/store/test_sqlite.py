@@ -167,7 +167,7 @@ async def test_data_that_was_migrated_otherwise_is_refused(store: SqliteStore, p
 
 async def test_what_is_no_database_is_refused(store: SqliteStore, path: Path) -> None:
     write_letter(path)
-    with pytest.raises(DataRefused, match="can't be used"):
+    with pytest.raises(DataRefused, match="is damaged"):
         await store.open(BIRTH)
 
 
