@@ -126,11 +126,11 @@ async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncItera
         outside = OutsideSeal(settings.timeline.outside_seals) if settings.timeline.outside_seals else None
         held_against = Outside(outside, is_rollback_accepted, clock.now())
         timelines = await Timelines.open(store, keys, metrics.committed, held_against)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.push_async_callback(timelines.close)
         if settings.data.store != "memory":
             keep_name(settings.data.directory, timelines.origin)
         await _compare_clock(clock, store, timelines)
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.push_async_callback(timelines.close)
         tasks.start_soon(timelines.run, name="committer")
         engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from hmsactd.store.errors import RESTORE, DataRefused, Trouble
 from hmsactd.store.trouble import trouble_of
@@ -28,7 +28,8 @@ def refuse_damaged(path: Path) -> None:
         return
     try:
         with closing(connected(path)) as connection:
-            fault = next(faults(connection, is_whole=path.stat().st_size <= READ_WHOLE_MAX_BYTES), None)
+            is_small = path.stat().st_size <= READ_WHOLE_MAX_BYTES
+            fault = cut_off(connection, path) or next(faults(connection, is_whole=is_small), None)
     except (sqlite3.Error, OSError) as error:
         raise refusal(path, error) from error
     if fault is not None:
@@ -48,6 +49,8 @@ def refusal(path: Path, error: Exception) -> DataRefused:
             advice = "look at the disk and at the system's log (dmesg) before you start again"
         case Trouble.UNAVAILABLE:
             advice = "see whether another program uses it, and what the system's log says; then start again"
+        case unknown:
+            assert_never(unknown)
     return DataRefused(f"the database {path} can't be used ({error}): {advice}")
 
 
@@ -56,15 +59,24 @@ def connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
 
 
+def cut_off(connection: sqlite3.Connection, path: Path) -> str | None:
+    """Says whether the file lacks an end. While a journal is there the file may lawfully be behind it."""
+    journal = path.with_name(path.name + "-wal")
+    if journal.exists() and journal.stat().st_size:
+        return None
+    ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+    size = path.stat().st_size
+    return None if size >= pages * page_bytes else f"it has {size} bytes of {pages * page_bytes}"
+
+
 def faults(connection: sqlite3.Connection, *, is_whole: bool, is_thorough: bool = False) -> Iterator[str]:
     """What SQLite finds wrong; `is_thorough` also compares every index with its table."""
-    ((page_count,),) = connection.execute("PRAGMA page_count").fetchall()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     check = "integrity_check" if is_thorough else "quick_check"
     asked = (
         [f"{check}({FAULTS_MAX})"] if is_whole else [f"{check}({table})" for table in SMALL_TABLES if table in tables]
     )
-    assert page_count, "a database that is not empty has a page"
     for pragma in asked:
         for (said,) in connection.execute(f"PRAGMA {pragma}"):
             if said != "ok":

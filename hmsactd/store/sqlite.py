@@ -53,7 +53,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.condition = Condition()
-        self._path = path.absolute()
+        self.path = self._path = path.absolute()
         self._uri = self._path.as_uri()
         self._writer: ErrandConnection | None = None
         self._readers: list[ErrandConnection] = []
@@ -78,6 +78,15 @@ class SqliteStore:
         self._next_reader = cycle(self._readers)
         self._epoch = log.epoch
         return log
+
+    async def open_to_read(self) -> Log | None:
+        """Opens what is there without writing anything, also beside a daemon; None if no log was begun yet."""
+        try:
+            self._readers.append(await ErrandConnection.connect(self._uri, mode="ro"))
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path.parent) from error
+        self._next_reader = cycle(self._readers)
+        return next((Log(*row) for row in await self._read(select.LOG)), None)
 
     async def reopen(self) -> Log:
         """Opens the writing connection anew after a failed write; raises Unavailable while that fails, too."""

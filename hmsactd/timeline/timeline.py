@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from hmsact.note import key_name
+from hmsact.note import VerifierKey, key_name
 
 from hmsactd.core.events import Event
 from hmsactd.store.store import Birth, Log, PayloadRow, RequestRow, Store, Summary
@@ -302,6 +302,11 @@ async def open_timelines(store: Store, keys: Keys, observe: Observe | None = Non
         yield timelines
     finally:
         await timelines.close()
+
+
+def verifier_key_of(origin: str, keys: Keys) -> VerifierKey:
+    """The key that verifies the seals of a log that these keys sign."""
+    return _signer(origin, keys).verifier_key
 
 
 def _signer(origin: str, keys: Keys) -> Signer:
