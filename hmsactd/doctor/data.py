@@ -20,7 +20,7 @@ from hmsactd.store.rollback import incarnation_of
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Log
 from hmsactd.timeline.incarnation import difference_from
-from hmsactd.timeline.keys import Keys, check_name, load_keys
+from hmsactd.timeline.keys import Keys, check_name, compare_name, load_keys
 from hmsactd.timeline.outside import OutsideSeal
 from hmsactd.timeline.payloads import Keyring
 from hmsactd.timeline.soundness import first_fault, last_recorded_at, sound_edge
@@ -103,6 +103,7 @@ async def _of_log(settings: Settings, database: Path, keys: Keys, *, is_full: bo
             return
         key = verifier_key_of(log.origin, keys)
         try:
+            compare_name(database.parent, log.origin)
             await sound_edge(store, log, key, Keyring(keys.payload))
         except DataRefused as refused:
             yield fail("log", str(refused))

@@ -74,9 +74,20 @@ def keep_name(directory: Path, name: str) -> None:
     try:
         if not path.exists():
             _keep(path, f"{name}\n".encode())
-        before = path.read_text("ascii", "replace").strip()
     except OSError as error:
-        raise DataRefused(f"{path} can't be written or read: {error.strerror}") from error
+        raise DataRefused(f"{path} can't be written: {error.strerror}") from error
+    compare_name(directory, name)
+
+
+def compare_name(directory: Path, name: str) -> None:
+    """Raises DataRefused if another log than this one was begun here."""
+    path = directory / NAME_FILE
+    try:
+        before = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataRefused(f"{path} can't be read: {error.strerror}") from error
     if before != name:
         raise DataRefused(
             f"the database holds the log {name}, and {directory} has held {before}: put back the database that "

@@ -282,7 +282,7 @@ def test_a_log_that_forked_from_the_seal_outside_is_refused(guarded: tuple[Tower
         (b"", "is not a seal"),
         (b"\xff\xfe\x00", "is not a seal"),
         (None, "can't be read"),
-        (f"hmsactd-other/log/0\n1\n{'A' * 43}=\n\n— hmsactd-other {'A' * 92}\n".encode(), "the seal of another log"),
+        (f"hmsactd-other/log/0\n1\n{'A' * 43}=\n\n— hmsactd-other {'A' * 91}=\n".encode(), "the seal of another log"),
     ],
     ids=["empty", "garbage", "directory", "foreign"],
 )

@@ -10,11 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hmsact import Orchestrator
+from hmsact import Orchestrator, Worker
+from hmsact.testing import Daemon
 
 PATIENCE_S = 30.0
 
@@ -25,6 +27,13 @@ def until(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) ->
     while not holds():
         assert time.monotonic() < gives_up_at, f"{what} within {within_s:.0f} s"
         time.sleep(0.02)
+
+
+@contextmanager
+def serving(worker: Worker) -> Iterator[None]:
+    """Runs a worker on a thread of its own; it finishes what it has in hand at the end."""
+    with Daemon().serving(worker):
+        yield
 
 
 class Tower:
