@@ -21,8 +21,8 @@ from hmsactd.store.errors import Trouble
 from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.trouble import free_bytes
 
-LOOK_EVERY_S: Final = 0.25
-"""The disk fills by at most some 100 MB a second; four looks a second see a reserve of 64 MiB in time."""
+LOOK_EVERY_S: Final = 0.1
+"""Data come in at some 100 MB a second at most: ten looks a second see a reserve of 64 MiB in time."""
 
 TRY_AGAIN_AFTER_MS: Final = 5_000
 """When a refused caller may try again: somebody has to make room first."""
@@ -101,8 +101,11 @@ class Guard:
         if part > memory.NEARLY:
             sentence = f"{part:.0%} of the memory that the daemon may use is taken; nothing new is started"
             refusal = ResourceExhausted("MEMORY_NEARLY_FULL", sentence, retry_after_ms=TRY_AGAIN_AFTER_MS)
+            memory.give_back()
             if self._intake.close(refusal):
                 log.error("memory is nearly used up: no new operations are taken", used=f"{part:.0%}")
+        elif self._intake.refusal is not None and part >= memory.ENOUGH:
+            memory.give_back()
         elif part < memory.ENOUGH and self._intake.open("MEMORY_NEARLY_FULL"):
             log.warning("there is memory again: new operations are taken", used=f"{part:.0%}")
 

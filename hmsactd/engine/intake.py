@@ -15,6 +15,11 @@ class Intake:
         self.refusal: HmsactdError | None = None
         """What whoever wants to start something is told; None while it is open. Every start reads it."""
 
+    def admit(self) -> None:
+        """Raises the refusal, if there is one."""
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
+
     def close(self, error: HmsactdError) -> bool:
         """Refuses starts with this error, until it is opened for the same reason; returns whether that is news."""
         is_news = error.reason not in self._refusals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ def used_part(bounds: tuple[Limit, ...], statm: Path = Path("/proc/self/statm"))
         return 0.0
     taken = {"resident": int(resident) * PAGE_BYTES, "address space": int(size) * PAGE_BYTES}
     return max(taken[bound.of] / bound.bytes for bound in bounds)
+
+
+def give_back() -> None:
+    """Returns to the system what was freed and is kept for later: else a flood that is over would still count."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _of_control_group(root: Path) -> int | None:

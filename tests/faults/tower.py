@@ -51,7 +51,7 @@ class Tower:
         self.environment = dict(environment or {})
         self.arguments = [*arguments]
         self.address = self.http = "127.0.0.1:0"
-        self._prefix = prefix
+        self.prefix = prefix
         self._log = data.with_name(f"{data.name}.log")
         self._process: subprocess.Popen[str] | None = None
 
@@ -62,7 +62,7 @@ class Tower:
     def begin(self, *further: str) -> bool:
         """Starts it; returns whether it got ready."""
         command = [
-            *(*self._prefix, sys.executable, "-m", "hmsactd", "serve", "--dev", "--ready-json"),
+            *(*self.prefix, sys.executable, "-m", "hmsactd", "serve", "--dev", "--ready-json"),
             *("--log-level", "warning", "--data", str(self.data), "--grpc", self.address, "--http", self.http),
         ]
         with self._log.open("w") as log:
