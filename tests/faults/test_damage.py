@@ -178,18 +178,9 @@ def test_it_does_not_start_and_says_what_it_is_and_so_does_the_doctor(tower: Tow
 
 
 def doctor(tower: Tower, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    command = [
-        sys.executable,
-        "-m",
-        "hmsactd",
-        "doctor",
-        "--json",
-        "--data",
-        str(tower.data),
-        *tower.arguments,
-        *arguments,
-    ]
-    command += ["--grpc", tower.address, "--http", tower.http]
+    """What the doctor says of a daemon's data and doors: its exit code, and its findings."""
+    command = [sys.executable, "-m", "hmsactd", "doctor", "--json", "--data", str(tower.data)]
+    command += ["--grpc", tower.address, "--http", tower.http, *tower.arguments, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout, ran.stderr
     told = json.loads(ran.stdout)

@@ -140,6 +140,6 @@ class Tower:
             lines = answer.read().decode().splitlines()
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
-    def orchestrator(self, token: str = "") -> Orchestrator:
+    def orchestrator(self, token: str = "", **options: Any) -> Orchestrator:
         """A client of it."""
-        return Orchestrator(self.address, token=token)
+        return Orchestrator(self.address, token=token, **options)
