@@ -21,6 +21,11 @@ def real_time() -> int:
     return time.time_ns() // 1000
 
 
+def passed_time() -> int:
+    """The time that has passed since the machine was started."""
+    return time.monotonic_ns() // 1000
+
+
 class Clock(Protocol):
     """Tells the time and waits for it."""
 
@@ -50,7 +55,7 @@ class SystemClock:
 
     def passed(self) -> int:
         """Returns the time that has passed since the machine was started."""
-        return time.monotonic_ns() // 1000
+        return passed_time()
 
     async def sleep_until(self, at: int) -> None:
         """Returns once it is `at` or later, or as much time has passed."""

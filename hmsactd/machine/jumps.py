@@ -6,28 +6,19 @@ restart, so that they follow the clock wherever it is set: if it is right now, t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
+
+from hmsactd.clock import passed_time, real_time
 
 JUMP_US: Final = 1_000_000
 """A smaller difference is the usual correction by NTP, which slows or hastens the clock by less than 1 in 1,000."""
 
 
-def wall_us() -> int:
-    """The machine's time of day."""
-    return time.time_ns() // 1000
-
-
-def passed_us() -> int:
-    """The time that has passed, since some instant."""
-    return time.monotonic_ns() // 1000
-
-
 class Jumps:
     """Compares the two clocks of the machine whenever it is asked."""
 
-    def __init__(self, wall: Callable[[], int] = wall_us, passed: Callable[[], int] = passed_us) -> None:
+    def __init__(self, wall: Callable[[], int] = real_time, passed: Callable[[], int] = passed_time) -> None:
         self._wall = wall
         self._passed = passed
         self._ahead = self._difference()

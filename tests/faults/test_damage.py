@@ -94,7 +94,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "events flipped": (lambda data: flip_in_page_of(data, "event"), "is damaged"),
     "operations flipped": (lambda data: flip_in_page_of(data, "operation"), "is damaged"),
     "log flipped": (lambda data: flip_in_page_of(data, "log"), "is damaged"),
-    "a directory": (lambda data: (database(data).unlink(), database(data).mkdir()), "can't be used"),
+    "a directory": (lambda data: _make_directory(database(data)), "can't be used"),
     "record changed": (
         lambda data: tamper(
             data, "UPDATE event SET record = CAST(replace(record, 'Irs', 'Fsa') AS BLOB) WHERE position = 100"
@@ -150,6 +150,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "signing key gone": (lambda data: (data / SIGNING_FILE).unlink(), "is missing"),
     "payload key open": (lambda data: (data / PAYLOAD_FILE).chmod(0o644), "chmod 600"),
 }
+
+
+def _make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def _cut(data: Path, to_a: int) -> None:
@@ -310,7 +315,7 @@ def test_damage_found_while_it_runs_ends_it_with_a_sentence(tower: Tower) -> Non
     tower.start()
     flip_in_page_of(tower.data, "operation")
     with tower.orchestrator() as act:
-        until(lambda: not _answers(lambda: (act.count(), write_some(tower))), "it is found out")
+        until(lambda: not (_answers(act.count) and _answers(lambda: write_some(tower))), "it is found out")
     assert tower.ended() == 4
     assert tower.last_words().startswith("hmsactd: stopped, because the data can't be trusted any more")
     assert "doctor --full" in tower.last_words()
