@@ -1,4 +1,4 @@
-"""The command line: `hmsactd serve`, `config`, `replay`.
+"""The command line: `hmsactd serve`, `doctor`, `config`, `replay`.
 
 Arguments, file and environment become settings here; what a daemon is made of is in hmsactd.daemon.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hmsactd.errors import SettingsRefused, StartRefused
+from hmsactd.errors import SettingsRefused, StartRefused, Stopped
 
 if TYPE_CHECKING:
     from hmsactd.core.events import Event
     from hmsactd.core.operation import Operation
     from hmsactd.daemon import Running
+    from hmsactd.doctor.finding import Finding
     from hmsactd.settings import Section, Settings
 
 REFUSED = 1
@@ -34,14 +35,24 @@ UNKNOWN_KIND = 3
 """Exit code: a history goes on in a way that this version doesn't know."""
 
 
+STOPPED = 4
+"""Exit code: the daemon has stopped by itself, since its data can't be trusted any more; a start won't help."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("hmsactd"), prog_name="hmsactd")
 def main() -> None:
     """Operations orchestrator: it carries operations through services and people, and keeps a timeline."""
 
 
-def settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options by which settings are told; the command gets them as Settings."""
+def _as_wrong_usage(refused: SettingsRefused, **_others: Any) -> NoReturn:
+    _end(WRONG_USAGE, *refused.faults)
+
+
+def settings_options(
+    command: Callable[..., None], refused: Callable[..., NoReturn] = _as_wrong_usage
+) -> Callable[..., None]:
+    """The options by which settings are told; the command gets them as Settings, `refused` what is wrong with them."""
 
     @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML.")
     @click.option("--data", metavar="DIR", help="Where the database and the keys are.")
@@ -73,8 +84,8 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
         }
         try:
             settings = load(config, _said(flags))
-        except SettingsRefused as refused:
-            _end(WRONG_USAGE, *refused.faults)
+        except SettingsRefused as faulty:
+            refused(faulty, **others)
         command(settings=settings, **others)
 
     return told
@@ -86,7 +97,10 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @settings_options
 @click.option("--ready-json", is_flag=True, help="Print one line of JSON with the addresses when ready.")
-def serve(settings: Settings, ready_json: bool) -> None:
+@click.option(
+    "--accept-rollback", is_flag=True, help="Go on from data that are older than the last outside seal. Say it once."
+)
+def serve(settings: Settings, ready_json: bool, accept_rollback: bool) -> None:
     """Run the daemon until SIGTERM."""
     from hmsactd import logs
     from hmsactd.daemon import run
@@ -103,9 +117,11 @@ def serve(settings: Settings, ready_json: bool) -> None:
         sys.stdout.flush()
 
     try:
-        run(settings, ready)
+        run(settings, ready, is_rollback_accepted=accept_rollback)
     except StartRefused as refused:
         _end(REFUSED, str(refused))
+    except Stopped as stopped:
+        _end(STOPPED, str(stopped))
 
 
 def _banner(settings: Settings, running: Running) -> Iterator[str]:
@@ -124,6 +140,49 @@ def _banner(settings: Settings, running: Running) -> Iterator[str]:
         yield f"  HMSACT_ADDRESS={running.grpc} hmsact whoami"
     else:
         yield "No way of signing in is configured: every request will be refused. Try --dev."
+
+
+# -- doctor ------------------------------------------------------------------------------------------------------------
+
+
+def _as_a_finding(refused: SettingsRefused, as_json: bool = False, **_others: Any) -> NoReturn:
+    """Settings that can't be used are the first thing that a doctor finds, and the last that can be looked at."""
+    from hmsactd.doctor.finding import fail
+
+    _tell_findings((fail("settings", fault) for fault in refused.faults), as_json)
+
+
+@main.command()
+@partial(settings_options, refused=_as_a_finding)
+@click.option("--full", is_flag=True, help="Read the whole log: every page, record and seal. Takes a minute a GB.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(settings: Settings, full: bool, as_json: bool) -> None:
+    """Look at settings, keys, clock, disk, schema and seals, and say what to do. Changes nothing.
+
+    Give it the settings of the daemon, which may run meanwhile. Exits with 1 if something is a FAIL.
+    """
+    import asyncio
+
+    from hmsactd.doctor.examine import examine
+
+    async def collect() -> list[Finding]:
+        return [finding async for finding in examine(settings, is_full=full)]
+
+    _tell_findings(asyncio.run(collect()), as_json)
+
+
+def _tell_findings(findings: Iterable[Finding], as_json: bool) -> NoReturn:
+    from hmsactd.doctor.finding import Level
+
+    found = list(findings)
+    is_well = all(finding.level is not Level.FAIL for finding in found)
+    if as_json:
+        told = [{"check": each.about, "result": each.level.value, "sentence": each.sentence} for each in found]
+        click.echo(json.dumps({"ok": is_well, "findings": told}, indent=1))
+    else:
+        for finding in found:
+            _say(str(finding))
+    raise SystemExit(0 if is_well else REFUSED)
 
 
 # -- config ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ def real_time() -> int:
     return time.time_ns() // 1000
 
 
+def passed_time() -> int:
+    """The time that has passed since the machine was started."""
+    return time.monotonic_ns() // 1000
+
+
 class Clock(Protocol):
     """Tells the time and waits for it."""
 
@@ -28,8 +33,16 @@ class Clock(Protocol):
         """Returns the time."""
         ...
 
+    def passed(self) -> int:
+        """Returns the time that has passed since some instant: for spans, which nobody lengthens by setting a clock."""
+        ...
+
     async def sleep_until(self, at: int) -> None:
-        """Returns once it is `at` or later, also when the clock is moved there."""
+        """Returns once it is `at` or later, also when the clock is moved there.
+
+        If the clock is set back meanwhile it returns when as much time has passed as there was until then: whoever
+        slept looks at the clock, and finds that it is earlier than expected.
+        """
         ...
 
 
@@ -40,9 +53,14 @@ class SystemClock:
         """Returns the time."""
         return real_time()
 
+    def passed(self) -> int:
+        """Returns the time that has passed since the machine was started."""
+        return passed_time()
+
     async def sleep_until(self, at: int) -> None:
-        """Returns once it is `at` or later."""
-        while (left_us := at - self.now()) > 0:  # noqa: ASYNC110 -- no event tells that the clock was set
+        """Returns once it is `at` or later, or as much time has passed."""
+        until = self.passed() + at - self.now()
+        while (left_us := min(at - self.now(), until - self.passed())) > 0:  # noqa: ASYNC110 -- no event tells of it
             await anyio.sleep(min(left_us, SLICE_US) / 1e6)
 
 
@@ -57,6 +75,10 @@ class SettableClock:
     def now(self) -> int:
         """Returns the time."""
         return self._base() + self._ahead_us
+
+    def passed(self) -> int:
+        """Returns the time: to be moved is what it is for."""
+        return self.now()
 
     async def sleep_until(self, at: int) -> None:
         """Returns once it is `at` or later."""

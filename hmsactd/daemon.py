@@ -20,27 +20,40 @@ from hmsactd.clock import Clock, SettableClock, SystemClock
 from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.requests import Requests
 from hmsactd.engine.tickets import Tickets
-from hmsactd.errors import StartRefused
+from hmsactd.errors import StartRefused, Stopped
+from hmsactd.guard import Files, Guard
+from hmsactd.health import Health
 from hmsactd.http import app as http_app
 from hmsactd.http.readiness import Readiness
 from hmsactd.http.server import HttpServer, address_of, bind
 from hmsactd.identity.identity import Identity, development, nobody
+from hmsactd.machine import descriptors, memory
+from hmsactd.machine.jumps import Jumps
 from hmsactd.metrics.metrics import Metrics
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.permissions import permission_table
 from hmsactd.rpc.server import GrpcServer
 from hmsactd.settings import Address, Settings
-from hmsactd.store.errors import DataRefused
+from hmsactd.store.condition import Condition
+from hmsactd.store.errors import DataRefused, Fenced
+from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.lock import held
+from hmsactd.store.look import refuse_damaged
 from hmsactd.store.memory import MemoryStore
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Store, Summary
-from hmsactd.timeline.keys import Keys, fresh_keys, load_keys
+from hmsactd.timeline.incarnation import Outside
+from hmsactd.timeline.keys import Keys, check_name, fresh_keys, keep_name, load_keys
+from hmsactd.timeline.outside import OutsideSeal
+from hmsactd.timeline.soundness import last_recorded_at
 from hmsactd.timeline.timeline import Timelines
 
 log = logs.logger(__name__)
 
 VERSION = version("hmsactd")
+
+CLOCK_BEHIND_US = 60_000_000
+"""A clock that is this much behind the last record at a start is wrong now, or was then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +66,54 @@ class Running:
     verifier_key: str
 
 
-def run(settings: Settings, ready: Callable[[Running], None]) -> None:
-    """Run a daemon until SIGTERM or SIGINT; `ready` is called once it serves. Raises `StartRefused`."""
+def run(settings: Settings, ready: Callable[[Running], None], *, is_rollback_accepted: bool = False) -> None:
+    """Run a daemon until SIGTERM or SIGINT; `ready` is called once it serves. Raises `StartRefused` and `Stopped`."""
+    descriptors.raise_limit()
     # An operation in flight is a few hundred objects and no cycle. The default thresholds look for cycles among them
     # every few operations, which took a sixth of the time; once everything is loaded it need not be looked at again.
     gc.set_threshold(50_000, 20, 50)
     gc.freeze()
     try:
-        anyio.run(_run, settings, ready)
+        anyio.run(_run, settings, ready, is_rollback_accepted)
     except* (StartRefused, DataRefused) as group:
         raise StartRefused(str(_first(group))) from None
+    except* StoreUnavailable as group:
+        # Callers are answered one by one; what comes up here has kept the daemon from recovering.
+        raise StartRefused(f"the data can't be read: {_first(group)}") from None
+    except* Fenced:
+        raise Stopped(
+            "another process has written to the log: find it, and let nothing but one hmsactd use the data directory"
+        ) from None
+    except* Stopped as group:
+        raise Stopped(str(_first(group))) from None
 
 
-async def _run(settings: Settings, ready: Callable[[Running], None]) -> None:
+async def _run(settings: Settings, ready: Callable[[Running], None], is_rollback_accepted: bool) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _serving(settings) as running:
+        async with _serving(settings, is_rollback_accepted) as (running, condition):
             ready(running)
-            async for received in signals:
-                log.info("stopping", signal=received.name)
-                break
+            async with anyio.create_task_group() as either:
+                either.start_soon(_until_broken, condition, either.cancel_scope, name="until broken")
+                async for received in signals:
+                    log.info("stopping", signal=received.name)
+                    break
+                either.cancel_scope.cancel()
+    if condition.broken.is_set():
+        # Every request under way has been answered by now, and nothing was written since it was found out.
+        raise Stopped(
+            f"stopped, because the data can't be trusted any more: {condition.trouble}. What was acknowledged before "
+            "is in the data directory or in its last backup: copy it, run `hmsactd doctor --full` on it, restore if "
+            "that finds damage, and look at the disk before you start again"
+        )
+
+
+async def _until_broken(condition: Condition, scope: anyio.CancelScope) -> None:
+    await condition.broken.wait()
+    scope.cancel()
 
 
 @asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[Running]:
+async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncIterator[tuple[Running, Condition]]:
     """A daemon that serves while the context lasts, and drains when it ends."""
     clock: Clock = SettableClock() if settings.test_clock else SystemClock()
     identity = development() if settings.dev else nobody()
@@ -85,9 +123,14 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         http_socket = bind(settings.http.listen)
         stack.callback(http_socket.close)
         store, keys = _open_data(settings, stack)
-        timelines = await Timelines.open(store, keys, metrics.committed)
+        outside = OutsideSeal(settings.timeline.outside_seals) if settings.timeline.outside_seals else None
+        held_against = Outside(outside, is_rollback_accepted, clock.now())
+        timelines = await Timelines.open(store, keys, metrics.committed, held_against)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.push_async_callback(timelines.close)
+        if settings.data.store != "memory":
+            keep_name(settings.data.directory, timelines.origin)
+        await _compare_clock(clock, store, timelines)
         tasks.start_soon(timelines.run, name="committer")
         engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
@@ -103,18 +146,26 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         grpc_address = await server.start(settings.grpc.listen)
         await server.ready()
         readiness.ready()
+        health = Health(store.condition, readiness, server)
+        tasks.start_soon(health.run, name="health")
+        tasks.start_soon(_guard(settings, store, engine, metrics).run, name="guard")
+        if outside is not None:
+            tasks.start_soon(outside.run, lambda: timelines.last_seal, name="outside seal")
         if not settings.dev:
             log.warning("nobody can sign in: outside development there is no source of identities yet")
         running = Running(grpc_address, address_of(http_socket), timelines.origin, timelines.verifier_key)
         log.info("ready", grpc=str(running.grpc), http=str(running.http), log=running.log, epoch=timelines.epoch)
         try:
-            yield running
+            yield running, store.condition
         finally:
             with anyio.CancelScope(shield=True):
+                health.stop()
                 readiness.unready("stopping")
                 await server.stop(settings.shutdown.grace.seconds / 2)
                 await engine.stop()
                 await timelines.close()
+                if outside is not None:
+                    await outside.keep(timelines.last_seal)
                 http.stop()
                 await http.ended()
             tasks.cancel_scope.cancel()
@@ -128,7 +179,10 @@ def _open_data(settings: Settings, stack: AsyncExitStack) -> tuple[Store, Keys]:
     directory = Path(settings.data.directory)
     stack.enter_context(held(directory))
     database = directory / DATABASE_FILE
-    return SqliteStore(database), load_keys(directory, may_make=not database.exists())
+    check_name(directory, database)
+    keys = load_keys(directory, may_make=not database.exists())
+    refuse_damaged(database)
+    return SqliteStore(database), keys
 
 
 def _engine(
@@ -149,6 +203,26 @@ def _engine(
         open_operations_max=settings.bounds.open_operations_per_namespace_max,
     )
     return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
+
+
+def _guard(settings: Settings, store: Store, engine: Engine, metrics: Metrics) -> Guard:
+    files = None
+    if settings.data.store != "memory":
+        directory = settings.data.directory
+        files = Files(directory, directory / DATABASE_FILE, settings.store.free_bytes_min)
+    bounds = memory.limits(settings.engine.memory_max_bytes)
+    return Guard(files, bounds, store.condition, engine.intake, metrics.clock_jumped, Jumps())
+
+
+async def _compare_clock(clock: Clock, store: Store, timelines: Timelines) -> None:
+    """Says so if the clock is behind what was recorded last: due times are dates, and would come late."""
+    last = await last_recorded_at(store, timelines.size)
+    if last is not None and (behind_us := last - clock.now()) > CLOCK_BEHIND_US:
+        log.error(
+            "the clock is behind the last record: set it right, as what is due comes that much too late; no event is "
+            "dated before those of its operation",
+            behind_seconds=round(behind_us / 1e6),
+        )
 
 
 async def _count_what_is_kept(metrics: Metrics, store: Store) -> None:

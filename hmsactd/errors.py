@@ -7,6 +7,7 @@
     └─ DeadlineExceeded
     StartRefused            the daemon does not start
     └─ SettingsRefused      because of what it was told to be
+    Stopped                 the daemon stops by itself, because it can't go on
 
 Each class carries the name of its gRPC status and knows nothing else of gRPC.
 """
@@ -130,6 +131,10 @@ class DeadlineExceeded(HmsactdError):
 
 class StartRefused(Exception):
     """Raised when the daemon can't start: a port or directory in use, data that it must not touch."""
+
+
+class Stopped(Exception):
+    """Raised when the daemon has ended because its data can't be trusted any more; the sentence says what to do."""
 
 
 class SettingsRefused(StartRefused):

@@ -158,6 +158,9 @@ class Grpc(Section):
     pending_max: Count = 10_000
     """Requests that may wait to be accepted, all connections together. Default 10,000: gRPC's own 1,000 answers a
     burst of a thousand clients with CANCELLED, and a waiting request costs a few KiB."""
+    requests_max: Count = 20_000
+    """Requests with one answer that may be under way at a time, waiting ones included. Beyond it callers are refused
+    with RESOURCE_EXHAUSTED. Default 20,000: ten thousand clients that each wait and ask."""
 
 
 class Http(Section):
@@ -176,6 +179,25 @@ class Data(Section):
     One daemon at a time may use it."""
     store: Literal["sqlite", "memory"] = "sqlite"
     """How operations are kept: "sqlite", in the directory; "memory", for tests, gone at the end. Default "sqlite"."""
+
+
+class Store(Section):
+    """The disk under the data directory."""
+
+    free_bytes_min: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """Room on the disk, in bytes, below which no operations are started; those under way go on, and decisions and
+    reports are recorded. Default 64 MiB: enough for some 50,000 further events, and for the journal. 0: until it is
+    full."""
+
+
+class Timeline(Section):
+    """The record."""
+
+    outside_seals: Path | None = None
+    """A file for the last seal of the log, written after the commit, once a second at most. At a start the log is held
+    against it: data that are older than that, as after a restore or by somebody's hand, are refused until you say
+    --accept-rollback. Best on another disk, or where the daemon's user can't delete it unseen. Default: none, so that
+    an older state of the data is not noticed."""
 
 
 class DefaultsSection(Section):
@@ -227,6 +249,9 @@ class Engine(Section):
     mailbox_max: Count = 1_000
     """What one operation may be told and has not heard yet; beyond it callers are asked to try again. Default 1,000:
     no honest burst at one operation is larger."""
+    memory_max_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] | None = None
+    """Memory that the process may take, in bytes. At 85 % of it no operations are started until it is below 80 %.
+    Default: the limit of the control group (container) or of the process (ulimit -v), if there is one."""
 
 
 class Streams(Section):
@@ -327,6 +352,8 @@ class Settings(BaseSettings):
     grpc: Grpc = Grpc()
     http: Http = Http()
     data: Data = Data()
+    store: Store = Store()
+    timeline: Timeline = Timeline()
     defaults: DefaultsSection = DefaultsSection()
     assign: dict[str, str] = Field(default_factory=dict)
     """To whom ("issuer:subject") the checkpoints of a role go at first. Default: to nobody, whoever has the role may

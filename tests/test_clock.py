@@ -85,3 +85,21 @@ async def test_setting_the_machines_clock_forward_wakes_sleepers(monkeypatch: py
         await settle()
         assert sleepers.woken == []
         now = 3600 * SECOND
+
+
+async def test_setting_the_machines_clock_back_lets_sleepers_sleep_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, passed = 3600 * SECOND, 0
+    monkeypatch.setattr(clocks, "real_time", lambda: now)
+    monkeypatch.setattr(clocks, "passed_time", lambda: passed)
+    monkeypatch.setattr(clocks, "SLICE_US", 0)
+    async with anyio.create_task_group() as tasks:
+        sleepers = Sleepers(tasks, SystemClock())
+        sleepers.add(now + 5 * SECOND)
+        await settle()
+        now -= 3600 * SECOND
+        passed += 4 * SECOND
+        await settle()
+        assert sleepers.woken == []
+        passed += 1 * SECOND
+        await settle()
+        assert sleepers.woken == [3605 * SECOND]

@@ -35,6 +35,9 @@ from hmsactd.timeline.timeline import Receipt, Timeline, Timelines
 
 log = structlog.get_logger(__name__)
 
+TRY_AGAIN_AFTER_MS = 1_000
+"""When callers may try again after a failure of the store. It is itself tried as often."""
+
 
 class Surroundings(Protocol):
     """What an actor needs of the engine around it."""
@@ -141,7 +144,7 @@ class Actor:
             self.refuse(Unavailable("OWNER_CHANGED", "the operation has moved to another owner; try again"))
         except (StoreUnavailable, Unavailable) as error:
             self.is_in_doubt = True
-            self.refuse(Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}"))
+            self.refuse(_as_unavailable(error))
         except NotFound as error:
             self.refuse(error)
         except asyncio.CancelledError:
@@ -173,7 +176,7 @@ class Actor:
             while not self._mailbox:
                 if self._is_closing or (self.operation is not None and self.operation.is_final):
                     return
-                self.idle_since = self._around.clock.now()
+                self.idle_since = self._around.clock.passed()
                 self._mail_awaited = asyncio.get_running_loop().create_future()
                 await self._mail_awaited
             self.idle_since = 0
@@ -322,7 +325,7 @@ class Actor:
             raise
         self._around.dispatch.fill(taken.session)
         if taken.session.id in self._around.dispatch.sessions:
-            taken.session.give(call, self._around.clock.now())
+            taken.session.give(call, self._around.clock.passed())
         else:
             # The worker was given up while the attempt was being recorded.
             self._miss(taken)
@@ -377,7 +380,8 @@ class Actor:
 def _as_unavailable(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, (Fenced, StoreUnavailable)):
         return error
-    return Unavailable("STORE_UNAVAILABLE", f"nothing could be recorded: {error}")
+    reason = error.reason if isinstance(error, StoreUnavailable) else "STORE_UNAVAILABLE"
+    return Unavailable(reason, f"nothing could be recorded: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
 
 
 def _request_row(request: RequestKey, operation_id: str, operation: Operation) -> RequestRow:

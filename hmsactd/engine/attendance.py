@@ -50,6 +50,7 @@ class Attendance:
         self._namespaces = namespaces
         self._position: dict[str, tuple[int, str]] = {}
         self._again: set[tuple[str, str]] = set()
+        self._looked_at = 0
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -64,7 +65,12 @@ class Attendance:
         again, self._again = self._again, set()
         for namespace, operation_id in again:
             self._ask(namespace, operation_id)
-        until = self._clock.now() - self._limit_us
+        now = self._clock.now()
+        if now < self._looked_at:
+            # The clock was set back: what becomes pending now is dated before what was looked at already.
+            self._position.clear()
+        self._looked_at = now
+        until = now - self._limit_us
         for namespace in list(self._namespaces):
             while True:
                 page = await self._store.pending(namespace, after=self._position.get(namespace), limit=PAGE)

@@ -28,6 +28,7 @@ from hmsactd.engine.actor import Actor
 from hmsactd.engine.attendance import Attendance, Directory
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
+from hmsactd.engine.intake import Intake
 from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promised
 from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
@@ -89,6 +90,7 @@ class Engine:
         self.store = store
         self.mailbox_max = limits.mailbox_max
         self.endings = Endings()
+        self.intake = Intake()
         self.dispatch = Dispatch(store, self._offer)
         self.dispatch.on_refill_wanted = self._want_refill
         self.timers = Timers(store, clock, self._wake)
@@ -178,6 +180,9 @@ class Engine:
     ) -> asyncio.Future[Answer]:
         """Start an operation under a new id."""
         started: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        if self.intake.refusal is not None:
+            started.set_exception(self.intake.refusal)
+            return started
         if self._open[namespace] >= self._limits.open_operations_max:
             most = self._limits.open_operations_max
             started.set_exception(
@@ -244,6 +249,9 @@ class Engine:
             if actor.operation is not None and actor.operation.is_final and not actor.is_in_doubt:
                 # Whether it has just recorded its end, or found it on the record after a failure.
                 self._note_end(key, actor.summary)
+        except MemoryError:
+            # Not the operation's fault: it is looked at again. To say more would take memory, too.
+            actor.is_in_doubt = True
         except Exception:
             log.exception("actor failed", namespace=key[0], operation=key[1])
         finally:
@@ -311,7 +319,7 @@ class Engine:
         for one, future in told:
             # Whatever its fault is: the clocks of all others go on.
             error = None if future.cancelled() else future.exception()
-            if error is not None:
+            if error is not None and not isinstance(error, Unavailable):
                 log.warning("a due operation could not be woken", operation=one.operation, error=str(error))
             if error is not None or future.cancelled():
                 failed.append(one)
@@ -338,9 +346,9 @@ class Engine:
             self._was_in_doubt = bool(self._in_doubt)
             for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
                 self.post(*self._in_doubt.pop(), _nothing)
-            now = self.clock.now()
+            now, passed = self.clock.now(), self.clock.passed()
             for actor in list(self._actors.values()):
-                if actor.is_idle and now - actor.idle_since >= self._limits.idle_us:
+                if actor.is_idle and passed - actor.idle_since >= self._limits.idle_us:
                     actor.close()
             await self.clock.sleep_until(now + SWEEP_EVERY_US)
 

@@ -66,19 +66,19 @@ class Timers:
 
     async def _wake_due(self) -> None:
         while True:
-            now = self._clock.now()
+            now, passed = self._clock.now(), self._clock.passed()
             page = await self._store.due(now, PAGE)
-            due = [one for one in page if self._left_alone.get((one.namespace, one.operation), 0) <= now]
+            due = [one for one in page if self._left_alone.get((one.namespace, one.operation), 0) <= passed]
             if due:
                 for one in await self._wake(due):
-                    self._left_alone[one.namespace, one.operation] = now + AGAIN_AFTER_US
+                    self._left_alone[one.namespace, one.operation] = passed + AGAIN_AFTER_US
                     self.expect(now + AGAIN_AFTER_US)
             if not due or len(page) < PAGE:
                 return
 
     async def _look_ahead(self) -> None:
-        now = self._clock.now()
-        self._left_alone = {key: until for key, until in self._left_alone.items() if until > now}
+        now, passed = self._clock.now(), self._clock.passed()
+        self._left_alone = {key: until for key, until in self._left_alone.items() if until > passed}
         next_due = await self._store.next_due()
         if next_due is not None:
             # What is due still was told a moment ago and could do nothing about it; it must not keep us busy.

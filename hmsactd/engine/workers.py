@@ -65,7 +65,7 @@ class Workers:
             for call in page:
                 self._absent.setdefault(call.session, []).append(call)
             after = (page[-1].namespace, page[-1].operation)
-        self._absent_until = self._clock.now() + self.grace_us
+        self._absent_until = self._clock.passed() + self.grace_us
 
     def hello(
         self,
@@ -117,7 +117,7 @@ class Workers:
 
     def _compare(self, session: Session, in_hand: set[AttemptKey]) -> list[AttemptKey]:
         """Bring what the session holds into line with what the worker says it has; return what it has in vain."""
-        now = self._clock.now()
+        now = self._clock.passed()
         for key in [key for key in session.held if key not in in_hand and not session.is_unsent(key)]:
             # It was sent the call and knows nothing of it.
             del session.held[key]
@@ -142,7 +142,7 @@ class Workers:
         if session.connection != connection:
             return
         # It takes nothing from here on, whoever may still have it in mind.
-        session.gone_at = self._clock.now()
+        session.gone_at = self._clock.passed()
         has_left = session.is_leaving and not session.held and not session.reported
         if has_left or session.is_empty:
             self._dispatch.leave(session)
@@ -213,14 +213,14 @@ class Workers:
         """An attempt is still being worked on."""
         held = session.held.get(key)
         if held is not None:
-            held.beat_at = self._clock.now()
+            held.beat_at = self._clock.passed()
 
     # -- losses --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Look for silent attempts and gone sessions, for ever."""
         while True:
-            now = self._clock.now()
+            now = self._clock.passed()
             for session in list(self._dispatch.sessions.values()):
                 if session.gone_at is not None and now - session.gone_at >= self.grace_us:
                     self._end(session)
@@ -231,7 +231,7 @@ class Workers:
                 self._look_for_call(namespace, operation_id)
             if self._absent and now >= self._absent_until:
                 self._give_up_absent()
-            await self._clock.sleep_until(now + LOOK_EVERY_US)
+            await self._clock.sleep_until(self._clock.now() + LOOK_EVERY_US)
 
     def _look_for_silence(self, session: Session, now: int) -> None:
         for key, held in session.held.items():

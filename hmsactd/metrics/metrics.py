@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hmsactd.clock import Clock
@@ -55,6 +55,14 @@ class Metrics:
             registry=self.registry,
             buckets=RPC_BUCKETS,
         )
+        self._jumps = Counter(
+            "hmsact_clock_jumps_total",
+            "Times that the machine's clock was set.",
+            ("direction",),
+            registry=self.registry,
+        )
+        for direction in ("forward", "back"):
+            self._jumps.labels(direction)
         self._rpcs: dict[tuple[str, str], Histogram] = {}
 
     def operation_changed(
@@ -77,6 +85,10 @@ class Metrics:
         """A batch of events has become durable."""
         self._commit_seconds.observe(seconds)
         self._commit_size.observe(events)
+
+    def clock_jumped(self, by_us: int) -> None:
+        """The machine's clock was set."""
+        self._jumps.labels("forward" if by_us > 0 else "back").inc()
 
     def learn_rpcs(self, rpcs: Iterable[str]) -> None:
         """Gives each RPC a 0."""

@@ -15,7 +15,7 @@ import grpc
 from grpc.aio import AbortError
 
 from hmsactd.core.principal import Principal
-from hmsactd.errors import PermissionDenied
+from hmsactd.errors import PermissionDenied, ResourceExhausted
 from hmsactd.identity.authenticate import Metadata
 from hmsactd.rpc.caller import called_by
 from hmsactd.rpc.status import abort, error_of
@@ -25,6 +25,9 @@ OURS = "/hmsact."
 
 NEARLY_OVER_S = 0.05
 """The caller's clock for the same time started earlier, by the request's way here, and its end may arrive first."""
+
+TRY_AGAIN_AFTER_MS = 1_000
+"""When to try again where too many have asked at once."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -49,7 +52,11 @@ class Gatekeeper(Protocol):
 class Interceptor(grpc.aio.ServerInterceptor):
     """Stands before all servicers."""
 
-    def __init__(self, identity: Gatekeeper, permissions: Mapping[str, str], measure: Measure) -> None:
+    def __init__(
+        self, identity: Gatekeeper, permissions: Mapping[str, str], measure: Measure, requests_max: int
+    ) -> None:
+        self._requests_max = requests_max
+        self._under_way = 0
         self._identity = identity
         self._permissions = permissions
         self._measure = measure
@@ -89,8 +96,21 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _answering(self, rpc: str, behaviour: Any) -> Any:
         """A servicer's method that gives one answer."""
 
+        def serve(request: Any, context: Context) -> Any:
+            if self._under_way > self._requests_max:
+                raise ResourceExhausted(
+                    "REQUESTS_MAX",
+                    f"{self._requests_max} requests are under way, the most allowed (grpc.requests_max)",
+                    retry_after_ms=TRY_AGAIN_AFTER_MS,
+                )
+            return behaviour(request, context)
+
         async def guarded(request: Any, context: Context) -> Any:
-            return await self._pass(rpc, context, lambda: behaviour(request, context))
+            self._under_way += 1
+            try:
+                return await self._pass(rpc, context, lambda: serve(request, context))
+            finally:
+                self._under_way -= 1
 
         return guarded
 

@@ -55,7 +55,7 @@ class GrpcServer:
         self.patience = Patience()
         self._health = health.aio.HealthServicer()
         self._server = aio.server(
-            interceptors=[Interceptor(desk.identity, permission_table(), measure)],
+            interceptors=[Interceptor(desk.identity, permission_table(), measure, settings.requests_max)],
             options=[
                 *KEEPALIVE,
                 # A second daemon on the port must fail, not share it.
@@ -91,6 +91,11 @@ class GrpcServer:
         """Say so to whoever asks for the health."""
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def unready(self) -> None:
+        """Say so: the daemon is there and can't record anything."""
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, end streams, and let the rest finish within the grace."""

@@ -50,6 +50,8 @@ class Starter:
 
     async def start(self, request: operation_pb2.StartOperationRequest) -> Done:
         """Start an operation, or return the one that the request or the key stands for."""
+        # Before its words are parsed: a refusal must not cost the memory that is short.
+        self._desk.engine.intake.admit()
         checked = check(self._desk, request)
         flow = await self._flow(checked, request.definition)
         asked = self._told(checked, request, flow)

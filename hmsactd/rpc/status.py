@@ -23,6 +23,7 @@ from hmsactd.errors import (
     NotFound,
     PermissionDenied,
     Precondition,
+    ResourceExhausted,
     Unavailable,
 )
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -75,8 +76,10 @@ def error_of(raised: Exception) -> HmsactdError:
             return raised
         case Rejected():
             return of_rejected(raised)
+        case MemoryError():
+            return ResourceExhausted("MEMORY_FULL", "there is no memory for this", retry_after_ms=5000)
         case StoreUnavailable():
-            return Unavailable("STORE_UNAVAILABLE", f"the store does not answer: {raised}", retry_after_ms=1000)
+            return Unavailable(raised.reason, f"the store does not answer: {raised}", retry_after_ms=1000)
         case ExceptionGroup():
             expected = raised.subgroup((HmsactdError, Rejected))
             # A stream that works with several tasks fails as a group; one answer is all it can give.

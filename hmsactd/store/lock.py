@@ -27,11 +27,36 @@ def held(directory: Path) -> Iterator[None]:
         raise DataRefused(f"the data directory {directory} can't be used: {error.strerror}") from error
     try:
         _lock(descriptor, directory)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def holder(directory: Path) -> int | None:
+    """Returns the process that has the directory, 0 if it is not said which; None if nobody has it."""
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Shared, and let go at once: whoever starts a daemon at this moment has to be very unlucky to be refused.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _sign(descriptor: int) -> None:
+    """Leaves the process id for whoever is refused. The lock holds without it, as on a disk that is full."""
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        pass
 
 
 def _lock(descriptor: int, directory: Path) -> None:

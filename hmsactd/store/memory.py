@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
+from hmsactd.store.condition import Condition
 from hmsactd.store.errors import Fenced, Unavailable
 from hmsactd.store.matching import matches
+from hmsactd.store.rollback import INCARNATION, Rollback
 from hmsactd.store.store import (
     ID_PREFIX,
     Append,
@@ -41,6 +43,8 @@ class MemoryStore:
     """A store that forgets when its process ends, and not before: it can be closed and opened again."""
 
     def __init__(self) -> None:
+        self.condition = Condition()
+        self._rollbacks: list[Rollback] = []
         self._log: Log | None = None
         self._is_open = False
         self._kept: dict[tuple[str, str], Kept] = {}
@@ -63,6 +67,20 @@ class MemoryStore:
         assert self._log is not None
         self._is_open = True
         return self._log
+
+    async def probe(self) -> None:
+        """Memory can be written."""
+
+    async def begin_incarnation(self, rollback: Rollback) -> Log:
+        """Goes on in an epoch that it never had."""
+        assert self._log is not None
+        self._log = replace(self._log, epoch=(self._log.epoch // INCARNATION + 1) * INCARNATION + 1)
+        self._rollbacks.append(rollback)
+        return self._log
+
+    async def rollbacks(self) -> list[Rollback]:
+        """Returns what was accepted."""
+        return list(self._rollbacks)
 
     async def close(self) -> None:
         """Refuses writes until it is opened again."""
@@ -154,6 +172,18 @@ class MemoryStore:
         """Returns leaves of the log."""
         return self._leaves[start:end]
 
+    async def entries(self, start: int, end: int) -> list[EventRow]:
+        """Returns records of the log."""
+        found = [event for events in self._events.values() for event in events if start <= event.index < end]
+        return sorted(found, key=lambda event: event.index)
+
+    async def wrapped_key(self) -> tuple[str, str, bytes] | None:
+        """Returns a payload key as kept."""
+        for (namespace, operation), kept in self._kept.items():
+            if kept.payload_key is not None:
+                return namespace, operation, kept.payload_key
+        return None
+
     async def nodes(self, level: int, start: int, end: int) -> list[bytes]:
         """Returns kept inner nodes of a level."""
         return self._nodes.get(level, [])[start:end]
@@ -161,6 +191,10 @@ class MemoryStore:
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
         return next((seal for size, seal in self._seals if size > index), None)
+
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals."""
+        return [(size, note) for size, note in self._seals if size > after][:limit]
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""

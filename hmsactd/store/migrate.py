@@ -45,8 +45,8 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"
         )
-        applied: dict[int, str] = dict(connection.execute("SELECT version, checksum FROM schema_migrations"))
-        _check(applied, migrations)
+        applied = applied_migrations(connection)
+        refuse_unknown(applied, migrations)
         for migration in migrations:
             if migration.version not in applied:
                 _apply(connection, migration)
@@ -56,7 +56,13 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
             connection.execute("ROLLBACK")
 
 
-def _check(applied: dict[int, str], migrations: Sequence[Migration]) -> None:
+def applied_migrations(connection: sqlite3.Connection) -> dict[int, str]:
+    """The checksums of what was applied, by version."""
+    return dict(connection.execute("SELECT version, checksum FROM schema_migrations"))
+
+
+def refuse_unknown(applied: dict[int, str], migrations: Sequence[Migration]) -> None:
+    """Raises DataRefused for data that this version would misread."""
     known = {migration.version: migration for migration in migrations}
     newest = max(known)
     if applied and max(applied) > newest:

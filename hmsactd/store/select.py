@@ -16,8 +16,16 @@ LOG: Final = (
     "SELECT origin, verifier_key, epoch, size, (SELECT note FROM seal ORDER BY size DESC LIMIT 1) FROM log WHERE id = 1"
 )
 LEAVES: Final = "SELECT leaf FROM event WHERE position >= ? AND position < ? ORDER BY position"
+ENTRIES: Final = (
+    "SELECT position, sequence, record, leaf FROM event WHERE position >= ? AND position < ? ORDER BY position"
+)
+WRAPPED_KEY: Final = (
+    "SELECT namespace, operation, payload_key FROM operation WHERE payload_key IS NOT NULL ORDER BY rowid DESC LIMIT 1"
+)
+ROLLBACKS: Final = "SELECT at, size, seal, lost_size, lost_seal FROM rollback ORDER BY number"
 NODES: Final = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
 SEAL_OVER: Final = "SELECT note FROM seal WHERE size > ? ORDER BY size LIMIT 1"
+SEALS: Final = "SELECT size, note FROM seal WHERE size > ? ORDER BY size LIMIT ?"
 LAST_SEAL: Final = "SELECT note FROM seal ORDER BY size DESC LIMIT 1"
 IS_ID: Final = "SELECT 1 FROM operation WHERE namespace = ? AND operation = ?"
 IDS_FROM: Final = (

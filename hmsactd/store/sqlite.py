@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from hmsactd.store import select, write
+from hmsactd.store.condition import Condition
 from hmsactd.store.conditions import LAST
 from hmsactd.store.errand import ErrandConnection
-from hmsactd.store.errors import DataRefused, Unavailable
+from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
+from hmsactd.store.look import refusal
 from hmsactd.store.migrate import known_migrations, migrate
+from hmsactd.store.rollback import INCARNATION, Rollback, note_rollback
 from hmsactd.store.rows import summary_of
 from hmsactd.store.search import Search
 from hmsactd.store.store import (
@@ -43,12 +46,12 @@ from hmsactd.store.store import (
     Summary,
     Tally,
 )
+from hmsactd.store.trouble import ROOM_MIN_BYTES, free_bytes, unavailable
 from hmsactd.store.where import EVERYTHING, Order, Where
 
 DATABASE_FILE: Final = "hmsactd.db"
 READERS: Final = 2
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
-
 Result = TypeVar("Result")
 
 
@@ -56,7 +59,8 @@ class SqliteStore:
     """A store in one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
+        self.condition = Condition()
+        self.path = self._path = path.absolute()
         self._uri = self._path.as_uri()
         self._writer: ErrandConnection | None = None
         self._readers: list[ErrandConnection] = []
@@ -74,7 +78,7 @@ class SqliteStore:
                 self._readers.append(await ErrandConnection.connect(self._uri, mode="ro"))
         except (OSError, sqlite3.Error) as error:
             await self.close()
-            raise DataRefused(f"the database {self._path} can't be used: {error}") from error
+            raise refusal(self._path, error) from error
         except BaseException:
             await self.close()
             raise
@@ -82,15 +86,49 @@ class SqliteStore:
         self._epoch = log.epoch
         return log
 
+    async def open_to_read(self) -> Log | None:
+        """Opens what is there without writing anything, also beside a daemon; None if no log was begun yet."""
+        try:
+            self._readers.append(await ErrandConnection.connect(self._uri, mode="ro"))
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path.parent) from error
+        self._next_reader = cycle(self._readers)
+        return next((Log(*row) for row in await self._read(select.LOG)), None)
+
     async def reopen(self) -> Log:
         """Opens the writing connection anew after a failed write; raises Unavailable while that fails, too."""
         await self._close_writer()
         try:
             self._writer = await ErrandConnection.connect(self._uri, mode="rw")
             return await self._writer.run(_resume)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             await self._close_writer()
-            raise Unavailable(f"the database can't be opened again: {error}") from error
+            raise unavailable(error, self._path.parent) from error
+
+    async def probe(self) -> None:
+        """Writes a little, and returns if that has reached the disk; raises Unavailable."""
+        directory = self._path.parent
+        if self._writer is None:
+            raise Unavailable("the database is closed")
+        try:
+            await self._writer.run(_probe)
+            free = free_bytes(directory)
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            raise unavailable(error, directory) from error
+        if free < ROOM_MIN_BYTES:
+            # A few bytes still fit in, and the next commit would not.
+            raise Unavailable(f"the disk is full ({free} bytes are free)", Trouble.DISK_FULL)
+
+    async def begin_incarnation(self, rollback: Rollback) -> Log:
+        """Puts it on the record that the log goes on from an older state, in epochs that it never had."""
+        if self._writer is None:
+            raise Unavailable("the database is closed")
+        try:
+            log = await self._writer.run(lambda connection: _begin_incarnation(connection, rollback))
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path.parent) from error
+        self._epoch = log.epoch
+        return log
 
     async def close(self) -> None:
         """Closes; what was being written is finished first."""
@@ -106,9 +144,9 @@ class SqliteStore:
             raise Unavailable("the database is closed")
         try:
             return await self._writer.run(lambda connection: write.write(connection, batch))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             # What failed may be the fsync: pages that were lost are not written by trying again.
-            raise Unavailable(f"the database failed: {error}") from error
+            raise unavailable(error, self._path.parent) from error
 
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets what was said in an operation for good."""
@@ -117,7 +155,7 @@ class SqliteStore:
         try:
             return await self._writer.run(lambda connection: write.erase(connection, namespace, operation))
         except sqlite3.Error as error:
-            raise Unavailable(f"the database failed: {error}") from error
+            raise unavailable(error, self._path.parent) from error
 
     async def kept(self, namespace: str, operation: str) -> Kept | None:
         """Returns an operation as kept."""
@@ -146,6 +184,20 @@ class SqliteStore:
         """Returns leaves of the log."""
         return [leaf for (leaf,) in await self._read(select.LEAVES, (start, end))]
 
+    async def entries(self, start: int, end: int) -> list[EventRow]:
+        """Returns records of the log."""
+        return [EventRow(*row) for row in await self._read(select.ENTRIES, (start, end))]
+
+    async def wrapped_key(self) -> tuple[str, str, bytes] | None:
+        """Returns a payload key as kept."""
+        return next(
+            ((namespace, operation, key) for namespace, operation, key in await self._read(select.WRAPPED_KEY)), None
+        )
+
+    async def rollbacks(self) -> list[Rollback]:
+        """Returns what was accepted."""
+        return [Rollback(*row) for row in await self._read(select.ROLLBACKS)]
+
     async def nodes(self, level: int, start: int, end: int) -> list[bytes]:
         """Returns kept inner nodes of a level."""
         return [node for (node,) in await self._read(select.NODES, (level, start, end))]
@@ -153,6 +205,10 @@ class SqliteStore:
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
         return next((note for (note,) in await self._read(select.SEAL_OVER, (index,))), None)
+
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals."""
+        return [(size, note) for size, note in await self._read(select.SEALS, (after, limit))]
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""
@@ -262,7 +318,11 @@ class SqliteStore:
         try:
             return await next(self._next_reader).run(work)
         except sqlite3.Error as error:
-            raise Unavailable(f"the database could not be read: {error}") from error
+            failed = unavailable(error, self._path.parent)
+            if failed.trouble in FOR_GOOD:
+                # Whoever reads is the first to see it; whoever writes must not go on for that.
+                self.condition.break_down(failed)
+            raise failed from error
 
     async def _close_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -297,11 +357,42 @@ def _begin(connection: sqlite3.Connection, birth: Birth) -> Log:
     )
     connection.execute("UPDATE log SET epoch = epoch + 1")
     connection.execute("COMMIT")
+    _bring_to_disk(connection)
     return _log(connection)
 
 
 def _resume(connection: sqlite3.Connection) -> Log:
     _configure(connection)
+    _bring_to_disk(connection)
+    return _log(connection)
+
+
+def _bring_to_disk(connection: sqlite3.Connection) -> None:
+    """Writes what the journal shows into the database, and the journal anew.
+
+    After a failed fsync the system shows pages that never reached the disk, as if they had. What is seen now counts as
+    recorded, so it has to be written again before anybody builds on it.
+    """
+    (is_busy, *_), *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if is_busy:
+        raise sqlite3.OperationalError("readers keep the journal from being written back")
+
+
+def _probe(connection: sqlite3.Connection) -> None:
+    # One page and an fsync. Nothing else uses this number.
+    ((number,),) = connection.execute("PRAGMA user_version").fetchall()
+    connection.execute(f"PRAGMA user_version = {(number + 1) % 1_000_000}")
+
+
+def _begin_incarnation(connection: sqlite3.Connection, rollback: Rollback) -> Log:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("UPDATE log SET epoch = (epoch / ? + 1) * ? + 1", (INCARNATION, INCARNATION))
+        note_rollback(connection, rollback)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     return _log(connection)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from hmsactd.store.condition import Condition
+from hmsactd.store.rollback import Rollback
 from hmsactd.store.where import EVERYTHING, Order, Where
 from hmsactd.value import value
 
@@ -260,12 +262,27 @@ IDS_LOOKED_AT_MAX = 500_000
 class Store(Protocol):
     """Keeps everything. One process writes; reads are short and may run beside the writing."""
 
+    condition: Condition
+    """Whether it can write. Whoever writes says so."""
+
     async def open(self, birth: Birth) -> Log:
         """Opens what is there, or begins it as `birth` says, and begins a new epoch; raises DataRefused."""
         ...
 
     async def reopen(self) -> Log:
         """After a failed write: opens anew, in the same epoch, and says how far the log goes now."""
+        ...
+
+    async def probe(self) -> None:
+        """Writes a little, and returns if that has been kept; raises Unavailable. Belongs to whoever writes."""
+        ...
+
+    async def begin_incarnation(self, rollback: Rollback) -> Log:
+        """Puts it on the record that the log goes on from an older state, in epochs that it never had."""
+        ...
+
+    async def rollbacks(self) -> list[Rollback]:
+        """Returns what was put on the record so, in order."""
         ...
 
     async def close(self) -> None:
@@ -310,12 +327,24 @@ class Store(Protocol):
         """Returns the leaves of the log from index `start` to before `end`."""
         ...
 
+    async def entries(self, start: int, end: int) -> list[EventRow]:
+        """Returns the records of the log from index `start` to before `end`."""
+        ...
+
+    async def wrapped_key(self) -> tuple[str, str, bytes] | None:
+        """Returns a wrapped payload key with its namespace and operation, if any is kept."""
+        ...
+
     async def nodes(self, level: int, start: int, end: int) -> list[bytes]:
         """Returns the kept inner nodes of a level from position `start` to before `end`."""
         ...
 
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
+        ...
+
+    async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Returns a page of seals over more than `after` records, each with how many, in order."""
         ...
 
     async def last_seal(self) -> str | None:

@@ -2,6 +2,9 @@
 
 One task, `run`, is the only writer of the log. Alone, an append waits for nobody; under load whoever arrives while a
 batch is being written shares the next one. An append whose caller is gone is written all the same.
+
+After a failed write the store is opened anew and tried with a small write of its own. If that fails, too, everybody is
+refused at once, with the reason, and the store is tried again by and by, until it can write.
 """
 
 from __future__ import annotations
@@ -16,16 +19,22 @@ from typing import Final
 from hmsact.note import TreeHead
 from hmsact.record import leaf_hash
 
-from hmsactd.store.errors import Unavailable
+from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
 from hmsactd.store.store import Append, Batch, EventRow, Log, NodeRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline.codec import Draft
 from hmsactd.timeline.follow import Followers
-from hmsactd.timeline.seal import Signer, signed_note
+from hmsactd.timeline.seal import Signer, is_sealed, signed_note
 from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
 from hmsactd.value import value
 
 WAITING_MAX: Final = 16_384
 BATCH_EVENTS_MAX: Final = 1_024
+TRIED_EVERY_S: Final = 1.0
+"""How often a store that can't write is tried: callers are told to come back after as long."""
+
+RELAPSE_S: Final = 30.0
+TRIED_EVERY_MAX_S: Final = 16.0
+"""A store that fails again so soon after it was well is tried half as often each time, down to this."""
 
 Observe = Callable[[float, int], None]
 """Is told how many seconds a commit took, and how many events it held."""
@@ -80,6 +89,11 @@ class Committer:
         self._ended = asyncio.Event()
         self._is_running = self._is_stopping = False
         self._doubtful: set[tuple[str, str]] = set()
+        self._condition = store.condition
+        self._tried_every_s = TRIED_EVERY_S
+        self._well_since = -RELAPSE_S
+        self.last_seal = log.seal
+        """The newest seal that is known to be kept."""
 
     @property
     def size(self) -> int:
@@ -90,6 +104,8 @@ class Committer:
         """Takes a submission; its `done` has a result once it is kept, or Fenced or Unavailable."""
         if self._is_stopping or self._ended.is_set():
             submission.refuse(Unavailable("the log is closing"))
+        elif self._condition.trouble is not None:
+            submission.refuse(_same(self._condition.trouble))
         elif len(self._waiting) >= WAITING_MAX:
             submission.refuse(Unavailable(f"{WAITING_MAX} appends wait already, more than the log may have waiting"))
         else:
@@ -108,7 +124,7 @@ class Committer:
                 await self._commit(self._take())
         finally:
             self._ended.set()
-            self._refuse_waiting()
+            self._refuse_waiting(_stopped())
 
     async def stop(self) -> None:
         """Returns when everything that waits now is written and `run` has ended."""
@@ -117,17 +133,28 @@ class Committer:
         if self._is_running:
             await self._ended.wait()
         # Without a run that could write them, nobody waits for ever either.
-        self._refuse_waiting()
+        self._refuse_waiting(_stopped())
 
-    def _refuse_waiting(self) -> None:
+    def _refuse_waiting(self, error: Unavailable) -> None:
         while self._waiting:
-            self._waiting.popleft().refuse(Unavailable("the log has stopped"))
+            self._waiting.popleft().refuse(_same(error))
 
     async def _has_work(self) -> bool:
         while not self._waiting and not self._is_stopping:
             self._wake.clear()
-            await self._wake.wait()
+            if self._condition.trouble is None:
+                await self._wake.wait()
+            elif not await self._is_woken_within(self._tried_every_s):
+                await self._mend(self._condition.trouble)
         return bool(self._waiting)
+
+    async def _is_woken_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _take(self) -> list[Submission]:
         taken = [self._waiting.popleft()]
@@ -144,13 +171,15 @@ class Committer:
         except Unavailable as error:
             self._doubtful.update((submission.namespace, submission.operation) for submission in taken)
             for submission in taken:
-                submission.refuse(Unavailable(str(error)))
+                submission.refuse(_same(error))
+            await self._mend(error)
             return
         except BaseException:
             for submission in taken:
-                submission.refuse(Unavailable("the log has stopped"))
+                submission.refuse(_stopped())
             raise
         self._edge = edge
+        self.last_seal = batch.seal
         for append, submission in zip(batch.appends, written, strict=True):
             if not submission.done.done():
                 last = append.events[-1]
@@ -161,8 +190,6 @@ class Committer:
 
     async def _write(self, taken: list[Submission]) -> tuple[list[Submission], Batch, Edge]:
         """Writes what can be written. What can't is refused, and every index after it moves: the rest is made anew."""
-        if self._doubtful:
-            await self._reopen()
         while True:
             batch, edge = self._batch(taken)
             refused = await self._store.write(batch) if taken else {}
@@ -178,12 +205,47 @@ class Committer:
         seal = signed_note(TreeHead(self._log.origin, edge.size, edge.root()).body(), self._signer)
         return Batch(self._log.epoch, self._edge.size, edge.size, appends, tuple(nodes), seal), edge
 
+    async def _mend(self, error: Unavailable) -> None:
+        """Finds out what is on the record and whether the store can write; says so either way."""
+        condition, was_in_trouble = self._condition, self._condition.trouble is not None
+        try:
+            if error.trouble in FOR_GOOD:
+                raise error
+            await self._reopen()
+            await self._store.probe()
+        except Unavailable as failed:
+            if not was_in_trouble:
+                has_relapsed = time.monotonic() - self._well_since < RELAPSE_S
+                self._tried_every_s = min(self._tried_every_s * 2, TRIED_EVERY_MAX_S) if has_relapsed else TRIED_EVERY_S
+            condition.failed(failed)
+            self._refuse_waiting(failed)
+        else:
+            if was_in_trouble:
+                self._well_since = time.monotonic()
+                condition.recovered()
+            else:
+                condition.passed(error)
+
     async def _reopen(self) -> None:
         """After a failed write nobody knows what was kept: the store says how far the log goes now."""
         log = await self._store.reopen()
-        self._edge = await rebuilt_edge(log.size, kept_hashes(self._store))
+        edge = await rebuilt_edge(log.size, kept_hashes(self._store))
+        if log.size and not is_sealed(
+            log.seal or "", TreeHead(log.origin, log.size, edge.root()), self._signer.verifier_key
+        ):
+            raise Unavailable("after a failed write the last seal does not cover the log", Trouble.CORRUPT)
+        self._edge, self.last_seal = edge, log.seal
         self._followers.tell(self._doubtful)
         self._doubtful.clear()
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("the log has stopped")
+
+
+def _same(error: Unavailable) -> Unavailable:
+    """A copy for each who is told: an exception raised in several tasks would gather all their tracebacks."""
+    return Unavailable(str(error), error.trouble)
 
 
 def _append(submission: Submission, edge: Edge, nodes: list[NodeRow]) -> Append:

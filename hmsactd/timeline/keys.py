@@ -21,6 +21,8 @@ from hmsactd.store.errors import DataRefused
 
 SIGNING_FILE: Final = "signing.key"
 PAYLOAD_FILE: Final = "payload.key"
+NAME_FILE: Final = "log.name"
+"""Holds the name of the log that was begun here, so that its database can't be missing unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,58 @@ def fresh_keys() -> Keys:
 def load_keys(directory: Path, *, may_make: bool) -> Keys:
     """Reads the key files of a data directory, or makes them if it is new; raises DataRefused."""
     signing, payload = directory / SIGNING_FILE, directory / PAYLOAD_FILE
-    if may_make and not signing.exists():
-        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _keep(signing, pem)
-    if may_make and not payload.exists():
-        _keep(payload, base64.b64encode(os.urandom(32)) + b"\n")
+    try:
+        if may_make and not signing.exists():
+            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            _keep(signing, pem)
+        if may_make and not payload.exists():
+            _keep(payload, base64.b64encode(os.urandom(32)) + b"\n")
+    except OSError as error:
+        raise DataRefused(f"keys can't be made in {directory}: {error.strerror}") from error
     return Keys(_signing_key(signing), _payload_key(payload))
+
+
+def check_name(directory: Path, database: Path) -> None:
+    """Refuses to begin anew where a log was begun already and its database is gone."""
+    try:
+        name = (directory / NAME_FILE).read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataRefused(f"{directory / NAME_FILE} can't be read: {error.strerror}") from error
+    if not database.exists() or not database.stat().st_size:
+        state = "is empty" if database.exists() else "is missing"
+        raise DataRefused(
+            f"{database} {state}, and {directory} has held the log {name}: restore it from a backup, or, to begin "
+            f"another log, use an empty directory"
+        )
+
+
+def keep_name(directory: Path, name: str) -> None:
+    """Notes the name of the log; raises DataRefused if another one was begun here."""
+    path = directory / NAME_FILE
+    try:
+        if not path.exists():
+            _keep(path, f"{name}\n".encode())
+    except OSError as error:
+        raise DataRefused(f"{path} can't be written: {error.strerror}") from error
+    compare_name(directory, name)
+
+
+def compare_name(directory: Path, name: str) -> None:
+    """Raises DataRefused if another log than this one was begun here."""
+    path = directory / NAME_FILE
+    try:
+        before = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataRefused(f"{path} can't be read: {error.strerror}") from error
+    if before != name:
+        raise DataRefused(
+            f"the database holds the log {name}, and {directory} has held {before}: put back the database that "
+            f"belongs here, or, if this one does, remove {path}"
+        )
 
 
 def _signing_key(path: Path) -> Ed25519PrivateKey:
@@ -75,7 +123,9 @@ def _private_bytes(path: Path) -> bytes:
                 raise DataRefused(f"{path} can be read by others (mode {mode:04o}): chmod 600 it")
             return file.read()
     except FileNotFoundError as error:
-        raise DataRefused(f"{path} is missing, and what is kept here can't be opened without it") from error
+        raise DataRefused(
+            f"{path} is missing, and what is kept here can't be opened without it: restore it from where you keep it"
+        ) from error
     except OSError as error:
         raise DataRefused(f"{path} can't be read: {error.strerror}") from error
 

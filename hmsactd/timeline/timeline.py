@@ -12,19 +12,20 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from hmsact.note import TreeHead, VerifierKey, key_name
+from hmsact.note import VerifierKey, key_name
 
 from hmsactd.core.events import Event
-from hmsactd.store.errors import DataRefused
 from hmsactd.store.store import Birth, Log, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline import codec
 from hmsactd.timeline.committer import Committed, Committer, Observe, Submission
 from hmsactd.timeline.export import Exporter
 from hmsactd.timeline.follow import Follower, Followers
+from hmsactd.timeline.incarnation import Outside, held_against
 from hmsactd.timeline.keys import Keys
 from hmsactd.timeline.payloads import DataKey, Keyring
-from hmsactd.timeline.seal import Ed25519Signer, Signer, is_sealed
-from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
+from hmsactd.timeline.seal import Ed25519Signer, Signer
+from hmsactd.timeline.soundness import sound_edge
+from hmsactd.timeline.tree import Edge
 from hmsactd.value import value
 
 PAGE: Final = 500
@@ -65,18 +66,25 @@ class Timelines:
         self._exporter = Exporter(store, signer, keyring, log.origin)
 
     @classmethod
-    async def open(cls, store: Store, keys: Keys, observe: Observe | None = None) -> Timelines:
-        """Opens the log of a store, or begins one; raises DataRefused if it isn't what these keys have sealed."""
+    async def open(
+        cls, store: Store, keys: Keys, observe: Observe | None = None, outside: Outside | None = None
+    ) -> Timelines:
+        """Opens the log of a store, or begins one; raises DataRefused if it isn't what these keys have sealed.
+
+        Held against a seal `outside`, it is refused, too, if it is older than that.
+        """
         origin = _fresh_origin()
         log = await store.open(Birth(origin, str(_signer(origin, keys).verifier_key)))
         try:
             signer = _signer(log.origin, keys)
-            edge = await rebuilt_edge(log.size, kept_hashes(store))
-            _check(log, signer.verifier_key, edge)
+            keyring = Keyring(keys.payload)
+            edge = await sound_edge(store, log, signer.verifier_key, keyring)
+            if outside is not None:
+                log = await held_against(outside, store, log, signer.verifier_key)
         except BaseException:
             await store.close()
             raise
-        return cls(store, log, edge, signer, Keyring(keys.payload), observe)
+        return cls(store, log, edge, signer, keyring, observe)
 
     @property
     def origin(self) -> str:
@@ -92,6 +100,11 @@ class Timelines:
     def size(self) -> int:
         """How many records the log has."""
         return self._committer.size
+
+    @property
+    def last_seal(self) -> str | None:
+        """The newest seal that is known to be kept."""
+        return self._committer.last_seal
 
     @property
     def epoch(self) -> int:
@@ -291,6 +304,11 @@ async def open_timelines(store: Store, keys: Keys, observe: Observe | None = Non
         await timelines.close()
 
 
+def verifier_key_of(origin: str, keys: Keys) -> VerifierKey:
+    """The key that verifies the seals of a log that these keys sign."""
+    return _signer(origin, keys).verifier_key
+
+
 def _signer(origin: str, keys: Keys) -> Signer:
     return Ed25519Signer(key_name(origin), keys.signing)
 
@@ -298,14 +316,3 @@ def _signer(origin: str, keys: Keys) -> Signer:
 def _fresh_origin() -> str:
     letters = string.ascii_lowercase + string.digits
     return f"hmsactd-{''.join(secrets.choice(letters) for _ in range(12))}/log/0"
-
-
-def _check(log: Log, key: VerifierKey, edge: Edge) -> None:
-    """Refuses to go on from a log that isn't the one that was sealed last with this key."""
-    if log.verifier_key != str(key):
-        raise DataRefused("the signing key is not the one that this log was begun with")
-    if log.seal is None:
-        if log.size:
-            raise DataRefused(f"the log has {log.size} records and no seal over them")
-    elif not is_sealed(log.seal, TreeHead(log.origin, log.size, edge.root()), key):
-        raise DataRefused("the last seal does not cover the log as it stands: records were changed, added or lost")

@@ -21,7 +21,7 @@ RUNNING = Running(Address("127.0.0.1", 7400), Address("127.0.0.1", 7480), "tower
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     told: list[Settings] = []
 
-    def run(settings: Settings, ready: Callable[[Running], None]) -> None:
+    def run(settings: Settings, ready: Callable[[Running], None], *, is_rollback_accepted: bool) -> None:
         told.append(settings)
         ready(RUNNING)
 
@@ -66,7 +66,7 @@ def test_banner_says_where_it_is_and_how_to_call_it() -> None:
 
 
 def test_refusal_to_start_is_a_sentence_and_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(settings: Settings, ready: Callable[[Running], None]) -> None:
+    def refuse(settings: Settings, ready: Callable[[Running], None], *, is_rollback_accepted: bool) -> None:
         raise StartRefused("the data directory is in use by process 7")
 
     monkeypatch.setattr(daemon, "run", refuse)

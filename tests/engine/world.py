@@ -63,6 +63,9 @@ class StillClock:
     def now(self) -> int:
         return self._now
 
+    def passed(self) -> int:
+        return self._now
+
     async def sleep_until(self, at: int) -> None:
         if at <= self._now:
             return

@@ -17,7 +17,20 @@ Series = dict[tuple[str, ...], float]
 """Values by labels, in the order in which a metric has them."""
 
 
-ORDER = ("namespace", "definition", "checkpoint", "svc", "step", "role", "state", "outcome", "method", "code", "le")
+ORDER = (
+    "namespace",
+    "definition",
+    "checkpoint",
+    "svc",
+    "step",
+    "role",
+    "state",
+    "outcome",
+    "method",
+    "code",
+    "direction",
+    "le",
+)
 
 
 class Scrape:

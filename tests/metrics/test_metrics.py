@@ -45,6 +45,7 @@ CONTRACT = {
     "hmsact_rpc_seconds": ("method", "code"),
     "hmsact_ready": (),
     "hmsact_data_free_bytes": (),
+    "hmsact_clock_jumps": ("direction",),
 }
 
 

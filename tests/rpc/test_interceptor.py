@@ -123,7 +123,7 @@ class Bench:
 @asynccontextmanager
 async def serving(shapes: Shapes) -> AsyncIterator[Bench]:
     measured: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-    guard = Interceptor(development(), PERMISSIONS, lambda rpc, code, seconds: measured.put_nowait((rpc, code)))
+    guard = Interceptor(development(), PERMISSIONS, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100)
     server = aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((shapes.handler(),))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)

@@ -113,7 +113,7 @@ async def test_a_full_disk_fails_the_write_and_spoils_nothing(writer: Writer, st
     await writer.keep(summary("op_1"))
     large = [PayloadRow(1, "input", bytes(1_000_000))]
     with full_disk(path, 4096):
-        with pytest.raises(Unavailable, match="the database failed"):
+        with pytest.raises(Unavailable, match="the disk reports an error"):
             await writer.keep(summary("op_2"), payloads=large)
         # What was acknowledged can be read meanwhile.
         assert len(await store.records("default", "op_1")) == 1
@@ -152,7 +152,7 @@ async def test_data_of_a_newer_version_is_refused(store: SqliteStore, path: Path
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO schema_migrations VALUES (99, '0099_later.sql', 'x')")
         connection.commit()
-    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows 2"):
+    with pytest.raises(DataRefused, match="newer hmsactd: its schema is 99, this version knows"):
         await store.open(BIRTH)
 
 
@@ -168,7 +168,7 @@ async def test_data_that_was_migrated_otherwise_is_refused(store: SqliteStore, p
 
 async def test_what_is_no_database_is_refused(store: SqliteStore, path: Path) -> None:
     write_letter(path)
-    with pytest.raises(DataRefused, match="can't be used"):
+    with pytest.raises(DataRefused, match="is damaged"):
         await store.open(BIRTH)
 
 
@@ -182,7 +182,7 @@ def broken(connection: sqlite3.Connection) -> None:
         connection,
         [
             *known_migrations(),
-            Migration(3, "0003_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
+            Migration(9999, "9999_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
         ],
     )
 
@@ -195,7 +195,9 @@ def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:
         migrate(connection, known_migrations())
         with pytest.raises(sqlite3.OperationalError):
             broken(connection)
-        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [(1,), (2,)]
+        assert connection.execute("SELECT version FROM schema_migrations").fetchall() == [
+            (known.version,) for known in known_migrations()
+        ]
 
 
 async def test_operations_of_the_first_schema_are_found_after_its_migration(store: SqliteStore, path: Path) -> None:

@@ -10,10 +10,11 @@ from hmsact.note import Note, TreeHead, VerifierKey
 from hmsact.record import leaf_hash
 
 from hmsactd.core import events as e
-from hmsactd.store.errors import DataRefused, Fenced, Unavailable
+from hmsactd.store.errors import DataRefused, Fenced, Trouble, Unavailable
 from hmsactd.store.memory import MemoryStore
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Batch, Log, RequestRow, Store
+from hmsactd.timeline import committer
 from hmsactd.timeline.keys import fresh_keys
 from hmsactd.timeline.payloads import commit_words
 from hmsactd.timeline.timeline import Receipt, Timelines
@@ -323,23 +324,25 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.failures: list[str] = []
         self.reopening_fails = 0
+        self.writes = 0
 
     async def write(self, batch: Batch) -> dict[int, Exception]:
         match self.failures.pop(0) if self.failures else "none":
             case "before":
-                raise Unavailable("the disk is full")
+                raise Unavailable("the disk is full", Trouble.DISK_FULL)
             case "after":
                 await super().write(batch)
                 raise Unavailable("the disk did not answer")
             case "lost":
                 raise Fenced("another process has written to the log")
             case _:
+                self.writes += 1
                 return await super().write(batch)
 
     async def reopen(self) -> Log:
         if self.reopening_fails:
             self.reopening_fails -= 1
-            raise Unavailable("the disk is still full")
+            raise Unavailable("the disk is still full", Trouble.DISK_FULL)
         return await super().reopen()
 
 
@@ -362,15 +365,40 @@ async def test_after_a_failed_write_the_log_goes_on_from_what_was_kept() -> None
         assert timelines.size == 5
 
 
-async def test_while_the_disk_fails_every_append_is_told_so() -> None:
+async def test_while_the_disk_fails_every_append_is_told_why_and_then_it_goes_on_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(committer, "TRIED_EVERY_S", 0.01)
     store = FailingStore()
+    told: list[str | None] = []
+    store.condition.on_change(lambda trouble: told.append(trouble.reason if trouble else None))
+    well = asyncio.Event()
+    store.condition.on_change(lambda trouble: well.set() if trouble is None else None)
     async with running(store, KEYS) as timelines:
         timeline = timelines.new("default", "op_1")
         store.failures, store.reopening_fails = ["before"], 3
-        for _ in range(4):
-            with pytest.raises(Unavailable):
+        for _ in range(2):
+            with pytest.raises(Unavailable) as refused:
                 await append(timeline, started())
+            assert refused.value.trouble is Trouble.DISK_FULL
+        await well.wait()
         await append(timeline, started())
+    assert told == ["DISK_FULL", None]
+
+
+async def test_a_log_that_is_not_what_was_sealed_after_a_failure_is_broken_for_good() -> None:
+    store = FailingStore()
+    async with running(store, KEYS) as timelines:
+        await append(timelines.new("default", "op_0"), started())
+        store._leaves[0] = bytes(32)
+        store.failures = ["before"]
+        with pytest.raises(Unavailable):
+            await append(timelines.new("default", "op_1"), started())
+        await store.condition.broken.wait()
+        with pytest.raises(Unavailable) as refused:
+            await append(timelines.new("default", "op_2"), started())
+        assert refused.value.trouble is Trouble.CORRUPT
+        assert store.writes == 1, "nothing is written any more"
 
 
 async def test_a_daemon_that_lost_its_log_stops() -> None:
