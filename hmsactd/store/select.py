@@ -106,14 +106,15 @@ def count(namespace: str, where: Where) -> Question:
     return f"SELECT count(*) FROM operation WHERE {conditions}", values
 
 
-def queued(namespace: str, svc: str, steps: Sequence[str], limit: int) -> Question:
+def queued(namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> Question:
     """Asks for steps that await a worker."""
+    named, names = ("", ()) if steps is None else (f" AND awaits_name {_IN}", (json.dumps(list(steps)),))
     sql = (
         "SELECT namespace, operation, awaits_name, awaits_instance, awaits_since FROM operation"
-        f" WHERE awaits = 'worker' AND namespace = ? AND awaits_who = ? AND awaits_name {_IN}"
+        f" WHERE awaits = 'worker' AND namespace = ? AND awaits_who = ?{named}"
         " ORDER BY awaits_since LIMIT ?"
     )
-    return sql, (namespace, svc, json.dumps(list(steps)), limit)
+    return sql, (namespace, svc, *names, limit)
 
 
 def pending(namespace: str, roles: Sequence[str] | None, after: tuple[int, str] | None, limit: int) -> Question:
