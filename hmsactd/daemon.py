@@ -29,6 +29,8 @@ from hmsactd.metrics.metrics import Metrics
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.permissions import permission_table
 from hmsactd.rpc.server import GrpcServer
+from hmsactd.services.service import PayloadLimits
+from hmsactd.services.services import Services
 from hmsactd.settings import Address, Settings
 from hmsactd.store.errors import DataRefused
 from hmsactd.store.lock import held
@@ -90,6 +92,7 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(timelines.close)
         tasks.start_soon(timelines.run, name="committer")
         engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
+        services = _services(settings, engine, clock, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
         desk = Desk(
             settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, Requests(store, timelines)
@@ -100,6 +103,7 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         _watch(metrics, settings, store, engine, server, readiness)
         tasks.start_soon(http.serve, http_socket, name="http")
         await tasks.start(engine.run, name="engine")
+        tasks.start_soon(services.run, name="called services")
         grpc_address = await server.start(settings.grpc.listen)
         await server.ready()
         readiness.ready()
@@ -112,7 +116,9 @@ async def _serving(settings: Settings) -> AsyncIterator[Running]:
         finally:
             with anyio.CancelScope(shield=True):
                 readiness.unready("stopping")
+                services.leave()
                 await server.stop(settings.shutdown.grace.seconds / 2)
+                await services.idle(settings.shutdown.grace.seconds / 4)
                 await engine.stop()
                 await timelines.close()
                 http.stop()
@@ -149,6 +155,12 @@ def _engine(
         open_operations_max=settings.bounds.open_operations_per_namespace_max,
     )
     return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
+
+
+def _services(settings: Settings, engine: Engine, clock: Clock, metrics: Metrics) -> Services:
+    bounds = settings.bounds
+    limits = PayloadLimits(bounds.payload_max_bytes, bounds.depth_max, bounds.comment_max_bytes)
+    return Services(settings.services, engine, clock, metrics.called, limits, f"hmsactd/{VERSION}")
 
 
 async def _count_what_is_kept(metrics: Metrics, store: Store) -> None:
