@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-import anyio
-
 from hmsactd import logs
 from hmsactd.clock import Clock
 from hmsactd.core.inputs import StepErred, StepSucceeded
@@ -60,8 +58,9 @@ class PayloadLimits:
 class UnderWay:
     """A call that is being performed, and why it was withdrawn, if it was."""
 
-    scope: anyio.CancelScope
     withdrawn: str = ""
+    # Of asyncio and not of anyio, whose scopes do not know a cancellation again that has been through grpc.aio.
+    timeout: asyncio.Timeout | None = None
 
 
 class CalledService:
@@ -129,7 +128,7 @@ class CalledService:
             await self.session.news()
             outbox = self.session.take_outbox()
             for call in outbox.calls:
-                under_way = self._under_way[call.key] = UnderWay(anyio.CancelScope())
+                under_way = self._under_way[call.key] = UnderWay()
                 name = f"call {self.svc} {call.idempotency_key}"
                 tasks.create_task(self._perform(call, under_way), name=name)
             for key, code in outbox.withdrawn:
@@ -163,16 +162,14 @@ class CalledService:
         """What comes of a call, whatever happens: one that fails in a way of our own is a failure like others."""
         deadline_at = self._clock.now() + self._called.deadline.us
         deadline_at = min(deadline_at, call.deadline_at) if call.deadline_at is not None else deadline_at
-        under_way.scope.deadline = anyio.current_time() + (deadline_at - self._clock.now()) / 1e6
-        outcome: Outcome | None = None
-        with under_way.scope:
-            try:
-                outcome = await self._caller.call(call, deadline_at)
-            except Exception:
+        within_s = 0 if under_way.withdrawn else (deadline_at - self._clock.now()) / 1e6
+        try:
+            async with asyncio.timeout(within_s) as under_way.timeout:
+                return await self._caller.call(call, deadline_at)
+        except Exception:
+            if under_way.timeout is None or not under_way.timeout.expired():
                 log.exception("a call failed in an unforeseen way", svc=self.svc, call=call.idempotency_key)
-                outcome = Failed("INTERNAL", "the daemon could not make the call; its log says why")
-        if outcome is not None:
-            return outcome
+                return Failed("INTERNAL", "the daemon could not make the call; its log says why")
         if under_way.withdrawn and under_way.withdrawn != "TIMEOUT":
             sentence = "the call was cut off; what the service has made of it is not known"
             return Failed("WITHDRAWN", sentence, is_permanent=True)
@@ -181,9 +178,11 @@ class CalledService:
     def _withdraw(self, key: AttemptKey, code: str) -> None:
         """Nobody waits for an attempt any more: stop waiting for its answer."""
         under_way = self._under_way.get(key)
-        if under_way is not None:
-            under_way.withdrawn = code
-            under_way.scope.cancel()
+        if under_way is None:
+            return
+        under_way.withdrawn = code
+        if under_way.timeout is not None and not under_way.timeout.expired():
+            under_way.timeout.reschedule(asyncio.get_running_loop().time())
 
     # -- reports -------------------------------------------------------------------------------------------------------
 
@@ -268,13 +267,14 @@ class CalledService:
                     self._changed()
 
     async def _is_there(self) -> bool:
-        is_there = False
-        with anyio.move_on_after(min(LOOK_MAX_S, self._called.deadline.seconds)):
-            try:
-                is_there = await self._caller.is_there()
-            except Exception:
-                log.exception("a called service could not be looked for", svc=self.svc)
-        return is_there
+        try:
+            async with asyncio.timeout(min(LOOK_MAX_S, self._called.deadline.seconds)):
+                return await self._caller.is_there()
+        except TimeoutError:
+            return False
+        except Exception:
+            log.exception("a called service could not be looked for", svc=self.svc)
+            return False
 
     async def _keep_pace(self) -> None:
         """When the pace allows further calls, take them from the queue."""

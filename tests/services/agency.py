@@ -64,10 +64,10 @@ class Agency:
 
 
 @asynccontextmanager
-async def agency(tls: ssl.SSLContext | None = None) -> AsyncIterator[Agency]:
-    """A server on a free port."""
+async def agency(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Agency]:
+    """A server on a free port, or where one was before."""
     found = Agency()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(found.serve, "127.0.0.1", port, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found
