@@ -313,7 +313,8 @@ class BoundsSection(Section):
 
 SERVICE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-NAMESPACE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+NAMESPACE_NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 def _service_name(said: str) -> str:
@@ -330,7 +331,7 @@ class Called(Section):
     "http" and "grpc" for the same in the clear. Default: none, it has to be said."""
     insecure: bool = False
     """Whether it may be called in the clear on another machine. Default false: payloads are about citizens."""
-    namespace: Annotated[str, Field(pattern=NAMESPACE_NAME.pattern)] = "default"
+    namespace: Annotated[str, Field(pattern=NAMESPACE_NAME)] = "default"
     """The namespace whose operations it serves. Default "default"."""
     steps: tuple[str, ...] = ()
     """The steps for which it is called; others of the service are left to workers. Default: every step."""
@@ -353,7 +354,7 @@ class Called(Section):
     secret_file: Path | None = None
     """A file with the secret that signs calls over HTTPS, as Standard Webhooks has it ("whsec_…"). During a rotation
     two, in two lines: each signs. Default: none, calls are not signed."""
-    secret_variable: Annotated[str, Field(pattern=r"[A-Za-z_][A-Za-z0-9_]*")] | None = None
+    secret_variable: Annotated[str, Field(pattern=VARIABLE_NAME)] | None = None
     """The environment variable with that secret, instead of a file; two are separated by a blank. Default: none."""
     failures_max: Count = 5
     """Calls in a row that come to nothing (no connection, no answer in time) before no more are made until it answers

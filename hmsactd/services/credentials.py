@@ -5,6 +5,7 @@ Nothing of a secret or key is ever told, neither in an error nor in the log.
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import grpc
 from standardwebhooks import Webhook
-from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from hmsactd.settings import Called
 
@@ -94,12 +94,14 @@ def _secrets(called: Called, faults: list[str]) -> tuple[Webhook, ...]:
 
 
 def _secret(word: str) -> Webhook | None:
-    encoded = word.removeprefix(SECRET_PREFIX)
-    is_well_made = word.startswith(SECRET_PREFIX) and len(encoded.rstrip("=")) * 3 // 4 in SECRET_BYTES
-    try:
-        return Webhook(word) if is_well_made else None
-    except (ValueError, EmptyWebhookSecretError):
+    if not word.startswith(SECRET_PREFIX):
         return None
+    encoded = word.removeprefix(SECRET_PREFIX).rstrip("=")
+    try:
+        secret = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        return None
+    return Webhook(secret) if len(secret) in SECRET_BYTES else None
 
 
 def _read(file: Path | None, name: str, faults: list[str]) -> bytes | None:

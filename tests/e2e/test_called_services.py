@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -212,7 +213,7 @@ async def refusal(daemon: Daemon, svc: str, *steps: str) -> tuple[str, str]:
         hello = worker_pb2.Hello(svc=svc, steps=steps, max_in_flight=1)
         try:
             await stream.write(worker_pb2.WorkRequest(hello=hello))
-            response = await stream.read()
+            response: Any = await stream.read()
         except grpc.aio.AioRpcError as error:
             return error.code().name, error.details() or ""
         assert response.HasField("welcome")

@@ -41,6 +41,7 @@ class Agency:
             raise answer
         if answer is not None:
             return answer
+        future: asyncio.Future[Outcome]
         future = self._waiting[call.key.operation_id] = asyncio.get_running_loop().create_future()
         try:
             return await future
