@@ -26,7 +26,9 @@ class CalledSession(Session):
 
     def __init__(self, svc: str, called: Called, pace: Pace, clock: Clock) -> None:
         steps = frozenset(called.steps or (ANY_STEP,))
-        super().__init__(f"called_{svc}", principal_of(svc, called), called.namespace, svc, steps, called.concurrency)
+        # With its namespace: under another one it is another session, and what the old one held goes after the grace.
+        name = f"called_{called.namespace}.{svc}"
+        super().__init__(name, principal_of(svc, called), called.namespace, svc, steps, called.concurrency)
         self._pace = pace
         self._clock = clock
 

@@ -395,4 +395,4 @@ async def test_one_that_leaves_begins_no_call_and_waits_for_those_under_way(
         assert idle.done()
         assert [await world.stands(each) for each in (first, second)] == ["completed", "running"]
         assert len(agency.calls) == 1
-        assert world.engine.dispatch.sessions["called_Irs"].namespace == SPACE
+        assert world.engine.dispatch.sessions["called_default.Irs"].namespace == SPACE
