@@ -172,7 +172,7 @@ def test_services_come_as_json_from_the_environment(monkeypatch: pytest.MonkeyPa
 @given(st.text(max_size=40))
 def test_no_address_breaks_the_reading_of_it(said: str) -> None:
     try:
-        found = Settings(services={"IRS": {"address": said, "insecure": True}})  # type: ignore[dict-item]
+        found = Settings(services={"IRS": {"address": said, "insecure": True}})
     except ValueError:
         return
     assert found.services["IRS"].place.port > 0
