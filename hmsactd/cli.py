@@ -207,18 +207,34 @@ def _toml(settings: Settings, explain: bool) -> Iterator[str]:
     for name, table in told.items():
         if isinstance(table, dict):
             yield ""
-            section: Section | dict[str, str] = getattr(settings, name)
-            inner = {} if isinstance(section, dict) else type(section).model_fields
+            section: Section | dict[str, str] | dict[str, Section] = getattr(settings, name)
             yield from _comment(fields[name].description or type(section).__doc__, explain)
             yield f"[{name}]"
-            for key, value in table.items():
-                yield from _comment(inner[key].description if key in inner else None, explain)
-                yield _entry(key, value)
+            within = {key: inner for key, inner in table.items() if isinstance(inner, dict)}
+            yield from _entries(section, {key: table[key] for key in table if key not in within}, explain)
+            for key, inner in within.items():
+                assert isinstance(section, dict)
+                yield ""
+                yield f"[{name}.{_key(key)}]"
+                yield from _entries(section[key], inner, explain)
+
+
+def _entries(
+    section: Section | str | Mapping[str, object], table: Mapping[str, object], explain: bool
+) -> Iterator[str]:
+    inner = {} if isinstance(section, str | Mapping) else type(section).model_fields
+    for key, value in table.items():
+        yield from _comment(inner[key].description if key in inner else None, explain)
+        yield _entry(key, value)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").isalnum() and name.isascii() else _quoted(name)
 
 
 def _entry(name: str, value: object) -> str:
     # What is not said has no spelling in TOML.
-    key = name if name.replace("_", "").isalnum() and name.isascii() else _quoted(name)
+    key = _key(name)
     if value is None:
         return f"# {key} ="
     return f"{key} = {_quoted(value) if isinstance(value, str) else json.dumps(value)}"

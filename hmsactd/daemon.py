@@ -33,6 +33,8 @@ from hmsactd.metrics.metrics import Metrics
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.permissions import permission_table
 from hmsactd.rpc.server import GrpcServer
+from hmsactd.services.service import PayloadLimits
+from hmsactd.services.services import Services
 from hmsactd.settings import Address, Settings
 from hmsactd.store.condition import Condition
 from hmsactd.store.errors import DataRefused, Fenced
@@ -133,6 +135,7 @@ async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncItera
         await _compare_clock(clock, store, timelines)
         tasks.start_soon(timelines.run, name="committer")
         engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
+        services = _services(settings, engine, clock, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
         desk = Desk(
             settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, Requests(store, timelines)
@@ -143,6 +146,7 @@ async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncItera
         _watch(metrics, settings, store, engine, server, readiness)
         tasks.start_soon(http.serve, http_socket, name="http")
         await tasks.start(engine.run, name="engine")
+        tasks.start_soon(services.run, name="called services")
         grpc_address = await server.start(settings.grpc.listen)
         await server.ready()
         readiness.ready()
@@ -161,7 +165,9 @@ async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncItera
             with anyio.CancelScope(shield=True):
                 health.stop()
                 readiness.unready("stopping")
+                services.leave()
                 await server.stop(settings.shutdown.grace.seconds / 2)
+                await services.idle(settings.shutdown.grace.seconds / 4)
                 await engine.stop()
                 await timelines.close()
                 if outside is not None:
@@ -223,6 +229,12 @@ async def _compare_clock(clock: Clock, store: Store, timelines: Timelines) -> No
             "dated before those of its operation",
             behind_seconds=round(behind_us / 1e6),
         )
+
+
+def _services(settings: Settings, engine: Engine, clock: Clock, metrics: Metrics) -> Services:
+    bounds = settings.bounds
+    limits = PayloadLimits(bounds.payload_max_bytes, bounds.depth_max, bounds.comment_max_bytes)
+    return Services(settings.services, engine, clock, metrics.called, limits, f"hmsactd/{VERSION}")
 
 
 async def _count_what_is_kept(metrics: Metrics, store: Store) -> None:

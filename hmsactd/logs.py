@@ -16,7 +16,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["auto", "json", "console"]
 
-LIBRARY_LEVELS = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING, "aiosqlite": logging.INFO}
+LIBRARY_LEVELS = {
+    "uvicorn": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiosqlite": logging.INFO,
+    "httpcore2": logging.INFO,
+}
 """The least important lines of libraries that are heard. Uvicorn tells of its start and stop, which is ours to do."""
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

@@ -18,6 +18,10 @@ QUEUE_MAX = 5_000
 """Steps of one queue kept in memory. A refill from the store costs one short read per so many steps."""
 
 
+ANY_STEP = "*"
+"""In the place of a step's name: every step of the service. No step can be called so."""
+
+
 class Line(NamedTuple):
     """Names a queue."""
 
@@ -46,6 +50,7 @@ class Dispatch:
         self._servers: dict[Line, deque[Session]] = {}
         self._promised: dict[tuple[str, str], Promise] = {}
         self._queued_before: frozenset[tuple[str, str]] = frozenset()
+        self._undivided: set[tuple[str, str]] = set()
         self.sessions: dict[str, Session] = {}
         self.on_refill_wanted: Callable[[], None] = lambda: None
 
@@ -53,10 +58,18 @@ class Dispatch:
         """After a restart: learn for which services steps wait in the store. They are read when a worker comes."""
         self._queued_before = frozenset((size.namespace, size.svc) for size in await self._store.queue_sizes())
 
+    def serve_every_step(self, namespace: str, svc: str) -> None:
+        """One queue for all steps of a service, whatever they are called; said before anything is queued.
+
+        Its sessions serve `ANY_STEP`.
+        """
+        self._undivided.add((namespace, svc))
+
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def take(self, line: Line, operation_id: str) -> Session | None:
         """Reserve a place for a step, or None: then queue it. The place is filled by `Session.give` or released."""
+        line = self._queued_in(line)
         promised = self._promised.pop((line.namespace, operation_id), None)
         if promised is not None:
             if self._may_still_serve(promised.session, line):
@@ -81,6 +94,7 @@ class Dispatch:
 
     def queue(self, line: Line, operation_id: str, since: int) -> None:
         """Let a step wait for a worker. It has its row in the store."""
+        line = self._queued_in(line)
         queue = self._queue(line)
         if operation_id in queue:
             return
@@ -105,7 +119,7 @@ class Dispatch:
 
     def unqueue(self, line: Line, operation_id: str) -> None:
         """A step does not wait any more."""
-        queue = self._queues.get(line)
+        queue = self._queues.get(self._queued_in(line))
         if queue is not None:
             queue.pop(operation_id, None)
 
@@ -158,7 +172,8 @@ class Dispatch:
             # What is queued from here on goes to memory again; what came before is in the rows about to be read.
             self._overflowed.discard(line)
             try:
-                rows = await self._store.queued(line.namespace, line.svc, (line.step,), QUEUE_MAX)
+                steps = None if line.step == ANY_STEP else (line.step,)
+                rows = await self._store.queued(line.namespace, line.svc, steps, QUEUE_MAX)
             except BaseException:
                 self._overflowed.add(line)
                 raise
@@ -174,6 +189,12 @@ class Dispatch:
             # All that was read may have been promised a moment ago; reading it again at once would bring the same.
             if queue:
                 self._match(line)
+
+    def _queued_in(self, line: Line) -> Line:
+        """The line that a step of this name waits in."""
+        if self._undivided and (line.namespace, line.svc) in self._undivided:
+            return Line(line.namespace, line.svc, ANY_STEP)
+        return line
 
     def _queue(self, line: Line) -> dict[str, int]:
         """The queue in memory. At first sight there may be rows in the store, from before a restart."""

@@ -108,6 +108,15 @@ class Workers:
         self._dispatch.join(session)
         return session, connection, gone
 
+    def attach(self, session: Session) -> None:
+        """A session of the daemon's own, which has one name for ever and no connection that could break.
+
+        What it had in hand before a restart went with the daemon, and is given anew at once.
+        """
+        session.connect()
+        self._compare(session, set())
+        self._dispatch.join(session)
+
     def _of_principal(self, principal: Principal) -> int:
         return sum(session.principal.id == principal.id for session in self._dispatch.sessions.values())
 

@@ -12,6 +12,7 @@ from hmsactd.clock import Clock
 from hmsactd.core.events import Event
 from hmsactd.core.operation import Operation
 from hmsactd.definition.flow import Flow
+from hmsactd.metrics.called import CalledSeries
 from hmsactd.metrics.labels import Labels
 from hmsactd.metrics.operations import OperationSeries
 from hmsactd.metrics.rows import Alarmed, Pending, Tally
@@ -38,6 +39,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         labels = Labels()
         self._operations = OperationSeries(self.registry, labels)
+        self.called = CalledSeries(self.registry)
         self.watched = WatchedSeries(self.registry, labels, clock, self._operations)
         self._commit_seconds = Histogram(
             "hmsact_commit_seconds",

@@ -17,7 +17,7 @@ from hmsact.v1 import worker_pb2_grpc
 from hmsactd.core.inputs import StepErred, StepSucceeded
 from hmsactd.core.payload import Payload
 from hmsactd.engine.session import AttemptKey, Call, Outbox, Session, Verdict
-from hmsactd.errors import HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
+from hmsactd.errors import FailedPrecondition, HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import WHOLE_ID, Checked, Desk, check
 from hmsactd.rpc.patience import Patience
@@ -144,6 +144,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         checked = self._checked(hello)
         if not self._desk.identity.may_serve(caller(), hello.svc):
             raise PermissionDenied("MAY_NOT_SERVE", f"{caller().id} may not serve {hello.svc}")
+        self._refuse_if_called(checked.namespace, hello)
         workers = self._desk.engine.workers
         if self._patience.is_stopping:
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
@@ -164,6 +165,17 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             payload_max_bytes=self._desk.bounds.payload_max_bytes,
         )
         return session, connection, pb.WorkResponse(welcome=welcome)
+
+    def _refuse_if_called(self, namespace: str, hello: pb.Hello) -> None:
+        """A step is done by workers or by the service that the daemon calls: an operation must not meet either."""
+        called = self._desk.settings.services.get(hello.svc)
+        steps = [step for step in hello.steps if called is not None and called.serves(namespace, step)]
+        if called is not None and steps:
+            whole = "every step" if not called.steps else ", ".join(steps[:10])
+            raise FailedPrecondition(
+                "SERVICE_IS_CALLED",
+                f"{hello.svc} is called by the daemon for {whole} (services.{hello.svc}): no worker may do the same",
+            )
 
     def _checked(self, hello: pb.Hello) -> Checked:
         """A hello with every fault it has told at once."""

@@ -260,14 +260,14 @@ class MemoryStore:
         """Returns the earliest due time there is."""
         return min((summary.due_at for summary in self._summaries() if summary.due_at is not None), default=None)
 
-    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> list[Queued]:
         """Returns steps that await a worker, the longest waiting first."""
         found = self._summaries(
             lambda each: (
                 each.awaits == "worker"
                 and each.namespace == namespace
                 and each.awaits_who == svc
-                and each.awaits_name in steps
+                and (steps is None or each.awaits_name in steps)
             )
         )
         ordered = sorted(found, key=lambda each: (each.awaits_since or 0, each.operation))

@@ -101,14 +101,15 @@ def by_key(namespace: str, key: str, states: Sequence[str], limit: int) -> Quest
     return sql, (namespace, key, *values, limit)
 
 
-def queued(namespace: str, svc: str, steps: Sequence[str], limit: int) -> Question:
+def queued(namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> Question:
     """Asks for steps that await a worker."""
+    named, names = ("", ()) if steps is None else (f" AND awaits_name {_IN}", (json.dumps(list(steps)),))
     sql = (
         "SELECT namespace, operation, awaits_name, awaits_instance, awaits_since FROM operation"
-        f" WHERE awaits = 'worker' AND namespace = ? AND awaits_who = ? AND awaits_name {_IN}"
+        f" WHERE awaits = 'worker' AND namespace = ? AND awaits_who = ?{named}"
         " ORDER BY awaits_since LIMIT ?"
     )
-    return sql, (namespace, svc, json.dumps(list(steps)), limit)
+    return sql, (namespace, svc, *names, limit)
 
 
 def pending(namespace: str, roles: Sequence[str] | None, after: tuple[int, str] | None, limit: int) -> Question:

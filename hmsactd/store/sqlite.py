@@ -261,7 +261,7 @@ class SqliteStore:
         due_at: int | None = (await self._read(select.NEXT_DUE))[0][0]
         return due_at
 
-    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> list[Queued]:
         """Returns steps that await a worker, the longest waiting first."""
         return [Queued(*row) for row in await self._read(*select.queued(namespace, svc, steps, limit))]
 

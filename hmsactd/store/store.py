@@ -392,8 +392,8 @@ class Store(Protocol):
         """Returns the earliest due time there is."""
         ...
 
-    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
-        """Returns steps of these names that await a worker of a service, the longest waiting first."""
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> list[Queued]:
+        """Returns steps of these names, or of any, that await a worker of a service, the longest waiting first."""
         ...
 
     async def queue_sizes(self) -> list[QueueSize]:

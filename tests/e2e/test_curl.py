@@ -42,6 +42,8 @@ def test_the_api_describes_itself(daemon: Daemon) -> None:
     declared = {
         f"hmsact.v1.{service}/{rpc}"
         for file in (ROOT / "proto").rglob("*.proto")
+        # Agencies implement this one.
+        if file.name != "step.proto"
         for service, rpcs in re.findall(r"^service (\w+) \{(.*?)^\}", file.read_text(), re.MULTILINE | re.DOTALL)
         for rpc in re.findall(r"^  rpc (\w+)\(", rpcs, re.MULTILINE)
     }

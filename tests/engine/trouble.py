@@ -106,7 +106,7 @@ class TroubledStore(MemoryStore):
         self._read("next_due")
         return await super().next_due()
 
-    async def queued(self, namespace: str, svc: str, steps: Sequence[str], limit: int) -> list[Queued]:
+    async def queued(self, namespace: str, svc: str, steps: Sequence[str] | None, limit: int) -> list[Queued]:
         self._read("queued")
         rows = await super().queued(namespace, svc, steps, limit)
         await self.queue_answers.wait()

@@ -16,6 +16,7 @@ from hmsactd.core.operation import Operation
 from hmsactd.definition.flow import Flow
 from hmsactd.engine.summary import summarise
 from hmsactd.metrics import labels, watched
+from hmsactd.metrics.called import OUTCOMES
 from hmsactd.metrics.metrics import Metrics
 from tests.core.dialogue import EPOCH, begun, checkpoint, flow_of, step
 from tests.metrics.life import a_flow, a_life
@@ -46,6 +47,8 @@ CONTRACT = {
     "hmsact_ready": (),
     "hmsact_data_free_bytes": (),
     "hmsact_clock_jumps": ("direction",),
+    "hmsact_called_service_state": ("svc",),
+    "hmsact_called_seconds": ("svc", "outcome"),
 }
 
 
@@ -216,6 +219,20 @@ async def test_every_series_of_a_flow_is_there_at_0_before_anything_happens() ->
         assert found.series(name).keys() == {("default", "Email")}
 
 
+async def test_every_outcome_of_a_called_service_is_there_at_0_from_the_start() -> None:
+    metrics = fresh()
+    metrics.called.service_became("IRS", "closed")
+    found = await scrape(metrics)
+    counts = found.series("hmsact_called_seconds_count")
+    assert {outcome for place in counts for outcome in place if outcome != "IRS"} == set(OUTCOMES)
+    assert set(counts.values()) == {0}
+    metrics.called.service_became("IRS", "open")
+    metrics.called.service_called("IRS", "unreachable", 0.2)
+    found = await scrape(metrics)
+    assert found.series("hmsact_called_service_state") == {("IRS",): 2}
+    assert list(found.not_zero("hmsact_called_seconds_count").values()) == [1]
+
+
 STATES = ("running", "waiting", "paused", "stalled", "completed", "rejected", "failed", "cancelled")
 
 
@@ -226,6 +243,7 @@ async def test_metrics_and_labels_are_those_of_the_contract() -> None:
     metrics.watched.watch_queues(list)
     metrics.watched.watch_workers(dict)
     metrics.watched.watch_pending(list)
+    metrics.called.service_became("IRS", "closed")
     families = (await scrape(metrics)).families
     found = {
         family.name: {tuple(name for name, _ in ordered(sample.labels) if name != "le") for sample in family.samples}
@@ -238,6 +256,7 @@ async def test_metrics_and_labels_are_those_of_the_contract() -> None:
 async def test_every_metric_of_the_alert_rules_is_exported() -> None:
     metrics = fresh()
     metrics.learn("default", flow_of(step("send", "Email")))
+    metrics.called.service_became("IRS", "closed")
     exported = {name for name, _ in (await scrape(metrics)).samples}
     rules: Any = yaml.safe_load(RULES.read_text())
     asked = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])

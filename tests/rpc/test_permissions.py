@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from hmsact.v1 import options_pb2, step_pb2
 
 from hmsactd.core.principal import PrincipalKind
 from hmsactd.errors import StartRefused
 from hmsactd.identity.permissions import BY_KIND, PAYLOAD_READ, PUBLIC
 from hmsactd.rpc.permissions import FILES, permission_table
+from hmsactd.rpc.server import SERVICES
+
+AGENCIES = {"step.proto"}
+"""Services that agencies implement and the daemon calls: whom they let in is their own business."""
 
 PROTO = Path(__file__).parents[2] / "proto"
 
@@ -23,7 +28,13 @@ def test_every_rpc_of_the_daemon_has_a_permission() -> None:
 
 def test_no_proto_file_with_a_service_is_forgotten() -> None:
     with_service = {path.name for path in PROTO.glob("hmsact/v1/*.proto") if "\nservice " in path.read_text()}
-    assert {Path(file.name).name for file in FILES} == with_service
+    assert {Path(file.name).name for file in FILES} == with_service - AGENCIES
+
+
+def test_what_agencies_implement_asks_for_no_permission_and_is_not_served_by_the_daemon() -> None:
+    (service,) = step_pb2.DESCRIPTOR.services_by_name.values()
+    assert service.full_name not in SERVICES
+    assert [method.name for method in service.methods if method.GetOptions().Extensions[options_pb2.permission]] == []
 
 
 def test_every_permission_is_held_by_somebody() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
-from hmsactd.settings import Address, Settings, Span, load
+from hmsactd.settings import Address, Called, Settings, Span, load
 
 
 def faults(config: Path | None = None, flags: dict[str, Any] | None = None) -> list[str]:
@@ -167,6 +167,10 @@ def test_every_bound_can_be_set() -> None:
 
 def test_every_setting_has_its_manual() -> None:
     assert list(without_manual(Settings, "")) == []
+
+
+def test_every_setting_of_a_called_service_has_its_manual() -> None:
+    assert list(without_manual(Called, "")) == []
 
 
 def without_manual(model: type[BaseModel], path: str) -> list[str]:

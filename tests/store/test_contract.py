@@ -320,6 +320,7 @@ async def test_steps_queue_by_service_and_name_the_longest_waiting_first(writer:
     ]
     assert [each.operation for each in await store.queued("default", "IRS", ["check", "other"], 2)] == ["op_3", "op_2"]
     assert await store.queued("default", "IRS", [], 9) == []
+    assert [each.operation for each in await store.queued("default", "IRS", None, 9)] == ["op_3", "op_2", "op_1"]
     assert await store.queue_sizes() == [QueueSize("default", "FSA", 1, 1), QueueSize("default", "IRS", 3, 5)]
     await writer.keep(summary("op_2", sequence=2, awaits="report", awaits_who="IRS", awaits_name="check", session="s"))
     assert [each.operation for each in await store.queued("default", "IRS", ["check"], 9)] == ["op_1"]

@@ -254,6 +254,7 @@ async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) ->
         select.kept("default", "op_1"),
         select.records("default", "op_1", 0, None, 9, backwards=True),
         select.queued("default", "IRS", ["check"], 9),
+        select.queued("default", "IRS", None, 9),
         select.pending("default", None, (1, "op"), 9),
         select.payloads("default", "op_1", [1]),
     ]
