@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,6 +29,7 @@ from hmsactd.store.store import (
     EventRow,
     Kept,
     Log,
+    LogRow,
     PayloadRow,
     PendingSize,
     Queued,
@@ -131,6 +133,10 @@ class SqliteStore:
         rows = await self._read(*select.records(namespace, operation, after, before, limit, backwards=backwards))
         return [EventRow(*row) for row in rows]
 
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns records of all operations, in the order of the log."""
+        return await self._ask(lambda connection: _log_rows(connection, start, end, bytes_max))
+
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         """Returns the encrypted payloads of some records."""
         return [PayloadRow(*row) for row in await self._read(*select.payloads(namespace, operation, sequences))]
@@ -146,6 +152,11 @@ class SqliteStore:
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
         return next((note for (note,) in await self._read(select.SEAL_OVER, (index,))), None)
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal between two sizes."""
+        rows = await self._read(select.SEAL_WITHIN, (after, until))
+        return (rows[0][0], rows[0][1]) if rows else None
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""
@@ -241,10 +252,13 @@ class SqliteStore:
         return count
 
     async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        return await self._ask(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], Result]) -> Result:
         if not self._readers:
             raise Unavailable("the database is closed")
         try:
-            return await next(self._next_reader).run(lambda connection: connection.execute(sql, parameters).fetchall())
+            return await next(self._next_reader).run(question)
         except sqlite3.Error as error:
             raise Unavailable(f"the database could not be read: {error}") from error
 
@@ -256,6 +270,20 @@ class SqliteStore:
             except sqlite3.Error:
                 # It failed before; what it leaves behind is what opening again looks at.
                 pass
+
+
+def _log_rows(connection: sqlite3.Connection, start: int, end: int, bytes_max: int) -> list[LogRow]:
+    rows: list[LogRow] = []
+    room = bytes_max
+    # Row by row, so that what there is no room for is never read; closed, so that reading ends with it.
+    with closing(connection.execute(select.LOG_ROWS, (start, end))) as found:
+        for values in found:
+            row = LogRow(*values)
+            room -= len(row.record)
+            if rows and room < 0:
+                break
+            rows.append(row)
+    return rows
 
 
 def _configure(connection: sqlite3.Connection) -> None:

@@ -58,6 +58,19 @@ class EventRow:
 
 # Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
+class LogRow:
+    """A record as it stands in the log, and whose it is."""
+
+    index: int
+    namespace: str
+    operation: str
+    sequence: int
+    record: bytes
+    leaf: bytes
+
+
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
+@dataclass(slots=True)
 class PayloadRow:
     """An encrypted payload of a record."""
 
@@ -269,6 +282,13 @@ class Store(Protocol):
         """Returns records with `after` < sequence < `before`, in order, or the last ones first."""
         ...
 
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns the records of all operations from index `start` to before `end`, in the order of the log.
+
+        It returns fewer when more of them would have more than `bytes_max`, but at least one if there is one.
+        """
+        ...
+
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         """Returns the encrypted payloads of some records."""
         ...
@@ -283,6 +303,10 @@ class Store(Protocol):
 
     async def seal_over(self, index: int) -> str | None:
         """Returns the first seal that covers an index of the log."""
+        ...
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal over more than `after` and at most `until` records, and over how many it is."""
         ...
 
     async def last_seal(self) -> str | None:
