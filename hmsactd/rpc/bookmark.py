@@ -20,16 +20,18 @@ LEAF_LETTERS = 16
 class Bookmarks:
     """Makes and reads the cursors of one choice of events in one namespace."""
 
-    __slots__ = ("_log", "_query")
+    __slots__ = ("_log", "_opening", "_query")
 
     def __init__(self, log: str, namespace: str, chosen: Chosen) -> None:
         self._log = hashlib.sha256(log.encode()).hexdigest()[:12]
         self._query = ("stream", namespace, chosen.text)
+        # One is made for every event: what they share is written once.
+        self._opening = f'["{cursor.mark_of(self._query)}","{self._log}",'
 
     def at(self, position: int, leaf: bytes | None) -> str:
         """The cursor that resumes at a position; the leaf is that of the record before it."""
         mark = leaf.hex()[:LEAF_LETTERS] if leaf is not None else ""
-        return cursor.encode(self._query, [self._log, position, mark])
+        return cursor.written(f'{self._opening}{position},"{mark}"]')
 
     async def position(self, field: str, said: str, timelines: Timelines) -> int:
         """The position that a cursor names. Raises what says why it can't be resumed here."""

@@ -6,6 +6,7 @@ shares with others, so that a slow one costs a frame; and it reads from the stor
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import timestamp
 from hmsactd.timeline.follow import Follower
 from hmsactd.timeline.timeline import Timelines
+
+MESSAGES_PER_SECOND_MAX = 1_000
+"""What all followers of the log are sent at most. A message costs the loop about a tenth of a millisecond, whatever
+is in it: without a bound two hundred followers would take the daemon's whole time."""
+
+REST_MAX_S = 1.0
+"""How long the slowest pace lets a follower wait: with more than a thousand of them the bound above gives way."""
 
 SECONDS_MAX = 253_402_300_799
 """The last second of the year 9999, after which there are no timestamps."""
@@ -83,6 +91,7 @@ class Everything:
                     yield frame.message
                     position, cursor = frame.end, frame.cursor
                     self._places[follower] = position
+                    await self._rest()
                     if (proof := await join.to(frame.sealed_size)) is not None:
                         yield self._between(position, cursor, consistency=proof)
                 if until is not None and position >= until:
@@ -90,6 +99,13 @@ class Everything:
                 self._go_on(cursor)
                 if not await self._patience.news(follower, self._desk.settings.streams.heartbeat.seconds):
                     yield self._between(position, cursor)
+
+    async def _rest(self) -> None:
+        """All followers together are sent so many messages a second: the more there are, the more is in each.
+
+        The first after a silence goes out at once; only the next waits, and holds what has been recorded by then.
+        """
+        await asyncio.sleep(min(len(self._places) / MESSAGES_PER_SECOND_MAX, REST_MAX_S))
 
     def _go_on(self, cursor: str) -> None:
         if self._patience.is_stopping:

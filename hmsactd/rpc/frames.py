@@ -24,8 +24,11 @@ from hmsactd.rpc.times import timestamp
 from hmsactd.store.store import LogRow
 from hmsactd.timeline.timeline import Timelines
 
-ROWS_MAX = 256
-"""Records looked at a frame: a few milliseconds of the loop, and one short read of the store."""
+ROWS_MAX = 1_024
+"""Records looked at a frame: one short read of the store."""
+
+ROWS_AT_A_TIME = 64
+"""Records after which others have their turn: a few milliseconds of the loop."""
 
 FRAME_MAX_BYTES = 512 * 1024
 """Records of a frame, and again as much for what was said in them; a larger event is alone in its frame."""
@@ -114,7 +117,7 @@ class Frames:
         message = pb.WatchEventsResponse(
             from_position=position,
             to_position=end,
-            events=[await self._placed(view, bookmarks, row, told, said) for row, told in matches],
+            events=await self._events(view, bookmarks, matches, said),
             cursor=bookmarks.at(end, rows[-1].leaf),
             size=timelines.size,
             time=timestamp(self._clock.now()),
@@ -130,6 +133,8 @@ class Frames:
         found: list[tuple[LogRow, dict[str, Any]]] = []
         room = FRAME_MAX_BYTES
         for count, row in enumerate(rows):
+            if not count % ROWS_AT_A_TIME:
+                await asyncio.sleep(0)
             if row.namespace != view.namespace or not view.chosen.may_let_through(row):
                 continue
             told = json.loads(row.record)
@@ -157,6 +162,20 @@ class Frames:
             operation: await self._timelines.said(view.namespace, operation, sequences)
             for operation, sequences in asked.items()
         }
+
+    async def _events(
+        self,
+        view: View,
+        bookmarks: Bookmarks,
+        matches: list[tuple[LogRow, dict[str, Any]]],
+        said: Mapping[str, convert.Payloads],
+    ) -> list[pb.PlacedEvent]:
+        events = []
+        for count, (row, told) in enumerate(matches):
+            if not count % ROWS_AT_A_TIME:
+                await asyncio.sleep(0)
+            events.append(await self._placed(view, bookmarks, row, told, said))
+        return events
 
     async def _placed(
         self,

@@ -23,8 +23,9 @@ CHANNELS = 4
 class Followed:
     """What has come in on all streams. Responses are counted by their positions, which costs little to read."""
 
-    def __init__(self) -> None:
-        self.standing = 0
+    def __init__(self, count: int) -> None:
+        self._awaited = count
+        self.all_stand = asyncio.Event()
         self.positions = 0
         self.messages = 0
         self.slowest_ms = 0.0
@@ -40,7 +41,12 @@ class Followed:
             self.positions += end - start
             self.messages += 1
             if start == end:
-                self.standing += 1
+                self._stands()
+
+    def _stands(self) -> None:
+        self._awaited -= 1
+        if not self._awaited:
+            self.all_stand.set()
 
 
 def ends_of(message: bytes) -> tuple[int, int]:
@@ -67,22 +73,22 @@ async def main(address: str, count: int) -> None:
     """Follow until the standard input ends."""
     is_over = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), is_over.set)
-    followed = Followed()
+    followed = Followed(count)
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options) for _ in range(min(CHANNELS, count))]
-    tasks = [
-        asyncio.get_running_loop().create_task(followed.follow(channels[number % len(channels)]))
-        for number in range(count)
-    ]
-    while followed.standing < count:
-        await asyncio.sleep(0.01)
-    print("ready", flush=True)
-    began, positions, messages = time.perf_counter(), followed.positions, followed.messages
-    await is_over.wait()
-    seconds = time.perf_counter() - began
-    delivered, sent = followed.positions - positions, followed.messages - messages
-    for task in tasks:
-        task.cancel()
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(followed.follow(channels[number % len(channels)]), name=f"follower {number}")
+            for number in range(count)
+        ]
+        await followed.all_stand.wait()
+        print("ready", flush=True)
+        began, positions, messages = time.perf_counter(), followed.positions, followed.messages
+        await is_over.wait()
+        seconds = time.perf_counter() - began
+        delivered, sent = followed.positions - positions, followed.messages - messages
+        for task in tasks:
+            task.cancel()
     for channel in channels:
         await channel.close()
     figures = {

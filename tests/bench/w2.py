@@ -1,4 +1,7 @@
-"""W2: W1 at one load while so many follow everything; the ratio is to the same load with nobody following."""
+"""W2: W1 at one load while so many follow everything; the ratio is to the same load with nobody following.
+
+`python -m tests.bench.w2` measures it alone.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from tests.bench.__main__ import DAEMON, HERE, process
+
+FOLLOWERS = [1, 10, 100]
 
 
 def figure(followers: int, in_flight: int, seconds: float) -> dict[str, float]:
@@ -34,19 +40,23 @@ def figure(followers: int, in_flight: int, seconds: float) -> dict[str, float]:
         return figures
 
 
+def lines(seconds: float, in_flight: int, numbers: Sequence[int]) -> Iterator[dict[str, object]]:
+    """The figures: with nobody first, then with each number of followers."""
+    alone = figure(0, in_flight, seconds)["operations_per_second"]
+    for number in numbers:
+        followed = figure(number, in_flight, seconds)
+        ratio = round(followed["operations_per_second"] / alone, 3)
+        yield {"bench": "W2", "followers": number, "in_flight": in_flight, **followed, "ratio_to_nobody": ratio}
+
+
 def main() -> None:
-    """Measure with nobody first, then with each number of followers."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--followers", type=int, nargs="*", default=[1, 10, 100])
+    parser.add_argument("--followers", type=int, nargs="*", default=FOLLOWERS)
     said = parser.parse_args()
-    alone = figure(0, said.in_flight, said.seconds)
-    for followers in said.followers:
-        followed = figure(followers, said.in_flight, said.seconds)
-        ratio = round(followed["operations_per_second"] / alone["operations_per_second"], 3)
-        line = {"bench": "W2", "followers": followers, "in_flight": said.in_flight, **followed}
-        line |= {"ratio_to_nobody": ratio, "nobody": alone["operations_per_second"]}
+    for line in lines(said.seconds, said.in_flight, said.followers):
         print(json.dumps(line), flush=True)
 
 
