@@ -80,7 +80,7 @@ class EventStream(_Progress):
     def close(self) -> None:
         """Ends the stream; another thread that waits for its next event gets none."""
         connection, self._connection = self._connection, _CLOSED
-        if connection is not None:
+        if connection is not None and connection is not _CLOSED:
             connection.cancel()
 
     def _run(self) -> Iterator[Event]:
