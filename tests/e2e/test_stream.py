@@ -1,6 +1,9 @@
 """Following every operation of a real daemon: nothing is missed or repeated, however badly somebody reads."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from hmsact import AsyncOrchestrator, Checkpoint, Orchestrator
+from hmsact.note import VerifierKey
 from hmsact.testing import Daemon
 from hmsact.v1 import timeline_pb2 as pb
 
@@ -174,6 +178,30 @@ def test_a_stream_can_be_closed_by_another_thread(act: Orchestrator) -> None:
         eventually(lambda: stream.cursor)
         stream.close()
         assert reading.result(WITHIN_S) == []
+
+
+def test_the_command_line_proves_what_it_shows_and_remembers_the_key(
+    daemon: Daemon, act: Orchestrator, tmp_path: Path
+) -> None:
+    act.start(name="flow", steps=[Checkpoint("review", role="fsa.officer")])
+
+    def hmsact(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"HMSACT_KNOWN": str(tmp_path / "known"), "HMSACT_ADDRESS": daemon.address}
+        program = [sys.executable, "-c", "from hmsact.cli import main; main()", "watch", *arguments]
+        return subprocess.run(program, capture_output=True, text=True, env=environment, timeout=WITHIN_S, check=False)
+
+    size = act.info().log_size
+    said = hmsact("--from-start", "--no-follow", "--prove", "--all")
+    assert said.returncode == 0, said.stderr
+    assert len(said.stdout.splitlines()) == size
+    assert f"Proved up to record {size}" in said.stderr
+    known = tmp_path / "known"
+    name, key = known.read_text().split()
+    known.write_text(f"{name} {VerifierKey(name, bytes(32))}\n")
+    assert key == act.info().verifier_key
+    said = hmsact("--from-start", "--no-follow", "--prove")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "remembered with another key" in said.stderr
 
 
 # -- daemons that go and come back -------------------------------------------------------------------------------------
