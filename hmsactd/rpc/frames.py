@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ ROWS_AT_A_TIME = 64
 
 FRAME_MAX_BYTES = 512 * 1024
 """Records of a frame, and again as much for what was said in them; a larger event is alone in its frame."""
+
+HISTORY_REST_MAX_S = 0.5
+"""The longest rest between two frames of history, so that who catches up goes on even when the store is slow."""
 
 KEPT_MAX_BYTES = 8 * 1024 * 1024
 """Frames that are kept for whoever comes next, all views together."""
@@ -72,6 +76,7 @@ class Frames:
         self._kept: OrderedDict[Key, Frame] = OrderedDict()
         self._kept_bytes = 0
         self._making: dict[Key, asyncio.Event] = {}
+        self._history = asyncio.Lock()
 
     async def at(self, view: View, bookmarks: Bookmarks, position: int) -> Frame:
         """The frame that begins at a position, which must lie within the log."""
@@ -89,12 +94,24 @@ class Frames:
         made = self._making[key] = asyncio.Event()
         try:
             view, _, position = key
-            frame = await self._make(view, bookmarks, position)
+            if self._timelines.size - position > ROWS_MAX:
+                frame = await self._made_of_history(view, bookmarks, position)
+            else:
+                frame = await self._make(view, bookmarks, position)
             self._keep(key, frame)
             return frame
         finally:
             del self._making[key]
             made.set()
+
+    async def _made_of_history(self, view: View, bookmarks: Bookmarks, position: int) -> Frame:
+        """For who is far behind: one frame at a time, and as long a rest after it, so that they all together leave
+        the loop to others for half of the time, and for more of it when it is busy."""
+        async with self._history:
+            began = time.perf_counter()
+            frame = await self._make(view, bookmarks, position)
+            await asyncio.sleep(min(time.perf_counter() - began, HISTORY_REST_MAX_S))
+            return frame
 
     def _keep(self, key: Key, frame: Frame) -> None:
         self._kept[key] = frame

@@ -73,7 +73,8 @@ def test_followers_see_every_event_once_through_kills_under_load(
             "plain anew": Reader(act, 53, all=True),
             "filtered": Reader(act, 31, kinds="operation_completed", prove=True),
         }
-        stack.callback(lambda: [reader.end() for reader in readers.values()])
+        for reader in readers.values():
+            stack.callback(reader.end)
         reading = [pool.submit(reader.read) for reader in readers.values()]
         Agencies(stack, daemon.address)
         client = stack.enter_context(
