@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         InternalError,
         InvalidArgument,
         NotFound,
+        NotProved,
         PreconditionFailed,
         Refused,
         ResourceExhausted,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
     from hmsact.recorded import Receipt, Recorded
+    from hmsact.stream import AsyncEventStream, EventStream
     from hmsact.system import SystemInfo
     from hmsact.timeline import Line
     from hmsact.worker import Worker
@@ -51,6 +53,7 @@ _HOMES = {
         "InternalError",
         "InvalidArgument",
         "NotFound",
+        "NotProved",
         "PreconditionFailed",
         "Refused",
         "ResourceExhausted",
@@ -65,6 +68,7 @@ _HOMES = {
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
     "recorded": ("Receipt", "Recorded"),
+    "stream": ("AsyncEventStream", "EventStream"),
     "system": ("SystemInfo",),
     "timeline": ("Line",),
     "worker": ("Worker",),
@@ -74,18 +78,21 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "AsyncEventStream",
     "AsyncOperation",
     "AsyncOrchestrator",
     "Call",
     "Checkpoint",
     "DeadlineExceeded",
     "Event",
+    "EventStream",
     "HmsactError",
     "Identity",
     "InternalError",
     "InvalidArgument",
     "Line",
     "NotFound",
+    "NotProved",
     "Operation",
     "Orchestrator",
     "Pending",

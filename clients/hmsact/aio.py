@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from hmsact import flow
+from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Target, Tls, target
 from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
@@ -19,10 +21,12 @@ from hmsact.errors import HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.operation import AsyncOperation, OperationFacts
+from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
 from hmsact.recorded import Recorded, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
+from hmsact.stream import AsyncEventStream
 from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
 from hmsact.v1 import (
@@ -351,6 +355,42 @@ class AsyncOrchestrator:
             finally:
                 stream.cancel()
             await asyncio.sleep(delay_s)
+
+    def stream(
+        self,
+        *,
+        after: str | Event | None = None,
+        since: datetime | Duration | None = None,
+        from_start: bool = False,
+        all: bool = False,  # noqa: A002 - the word of the contract
+        kinds: str | Iterable[str] = (),
+        names: str | Iterable[str] = (),
+        operations: Iterable[str | OperationFacts] = (),
+        items: str | Iterable[str] = (),
+        by: str | Iterable[str] = (),
+        follow: bool = True,
+        payloads: bool = False,
+        records: bool = False,
+        prove: bool = False,
+        key: str | None = None,
+        seal: str | None = None,
+    ) -> AsyncEventStream:
+        """The events of all operations of the namespace, in the order of the log; see Orchestrator.stream."""
+        choice = choice_of(all, kinds, names, operations, items, by, follow=follow, payloads=payloads, records=records)
+        place = Place(
+            self._requests,
+            choice,
+            start_of(after, since, from_start=from_start),
+            demand_of(key, seal, prove=prove),
+            namespace=self.namespace,
+            address=self.address,
+        )
+        return AsyncEventStream(
+            place,
+            lambda request: self._stubs.timelines.WatchEvents(request, metadata=self._target.metadata),
+            self.info,
+            self.address,
+        )
 
     async def timeline(
         self,

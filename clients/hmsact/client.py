@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -11,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from hmsact import flow
+from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Tls, target
 from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
@@ -18,10 +20,12 @@ from hmsact.errors import HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.operation import Operation, OperationFacts
+from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
 from hmsact.recorded import Recorded, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
+from hmsact.stream import EventStream
 from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
 from hmsact.v1 import (
@@ -382,6 +386,59 @@ class Orchestrator:
             finally:
                 stream.cancel()
             time.sleep(delay_s)
+
+    def stream(
+        self,
+        *,
+        after: str | Event | None = None,
+        since: datetime | Duration | None = None,
+        from_start: bool = False,
+        all: bool = False,  # noqa: A002 - the word of the contract
+        kinds: str | Iterable[str] = (),
+        names: str | Iterable[str] = (),
+        operations: Iterable[str | OperationFacts] = (),
+        items: str | Iterable[str] = (),
+        by: str | Iterable[str] = (),
+        follow: bool = True,
+        payloads: bool = False,
+        records: bool = False,
+        prove: bool = False,
+        key: str | None = None,
+        seal: str | None = None,
+    ) -> EventStream:
+        """The events of all operations of the namespace, in the order of the log: an iterator that does not end.
+
+        It begins with the next event; or `after` an event or a cursor of an earlier stream with the same filter; or
+        `since` a time, or a length of time ago; or at the beginning, with `from_start`. Without `all` and `kinds` it
+        tells the narrated kinds. `names` are those of definitions, `items` of steps and checkpoints, `by` kinds of
+        principals ("person", "service", "agent", "system"): all that is said must hold. With follow=False it ends after
+        what is recorded now; `payloads` adds what was said, `records` the records as they stand on disk.
+
+        It goes on by itself when the daemon was away, without gap or repetition; `cursor` is where to resume.
+
+        With `prove` it checks that nothing was left out, changed, repeated or moved, and gives an event out only when a
+        seal of the daemon proves it; else it raises NotProved, which names the position. `key` is the verifier key
+        that you trust (without it, the one that the daemon says it has), `seal` a seal that you have kept: the log must
+        have grown from it. Of what a filter withholds it proves that it is there, and not what it is.
+
+        The iterator raises InvalidArgument, and PreconditionFailed with the reason CURSOR_AHEAD or CURSOR_DIVERGED if
+        the daemon was restored to a state from before the cursor.
+        """
+        choice = choice_of(all, kinds, names, operations, items, by, follow=follow, payloads=payloads, records=records)
+        place = Place(
+            self._requests,
+            choice,
+            start_of(after, since, from_start=from_start),
+            demand_of(key, seal, prove=prove),
+            namespace=self.namespace,
+            address=self.address,
+        )
+        return EventStream(
+            place,
+            lambda request: self._timelines.WatchEvents(request, metadata=self._target.metadata),
+            self.info,
+            self.address,
+        )
 
     def timeline(
         self,

@@ -12,6 +12,7 @@
     ├── Unavailable          the daemon cannot be reached, or is going down
     ├── DeadlineExceeded     no answer came in time; whether it was carried out is not known
     ├── Unimplemented        the daemon is older than the call
+    ├── NotProved            a stream is not what its daemon has signed
     └── InternalError        a fault of the daemon, or of something between
 
 How a gRPC status becomes one of these is in hmsact.status.
@@ -137,6 +138,19 @@ class Unimplemented(HmsactError):
     """Raised when the daemon does not know the call: it is older than this package."""
 
     code = "UNIMPLEMENTED"
+
+
+class NotProved(HmsactError):
+    """Raised when a proved stream is not what its daemon has signed.
+
+    Something was left out, changed, repeated or moved; `position` is the first place in the log where that shows.
+    """
+
+    code = "DATA_LOSS"
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message, reason="NOT_PROVED", metadata={"position": str(position)})
+        self.position = position
 
 
 class InternalError(HmsactError):

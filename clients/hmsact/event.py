@@ -11,7 +11,7 @@ from hmsact import json_text, render
 from hmsact.plain import plain, time_of, time_text
 from hmsact.principal import Principal, principal_of
 from hmsact.recorded import FINAL_STATES, state_of
-from hmsact.v1 import event_pb2, operation_pb2
+from hmsact.v1 import event_pb2, operation_pb2, timeline_pb2
 
 NARRATED_KINDS = frozenset(
     {
@@ -45,6 +45,7 @@ class Event:
     the recorded facts by name, `payloads` what people and services said in their own words ("input", "output",
     "comment", "reason", "error"), as far as the reader may see it. `cursor` resumes after it. `state` is that of the
     operation after it, where the daemon has said so. `svc` and `role` are those of the step or checkpoint it is about.
+    `position` is the place of its record in the log, in a stream over all operations.
     """
 
     namespace: str
@@ -65,6 +66,7 @@ class Event:
     cursor: str
     state: str
     record: str
+    position: int | None = None
 
     @property
     def is_narrated(self) -> bool:
@@ -97,7 +99,36 @@ class Event:
             said["state"] = self.state
         if self.record:
             said["record"] = self.record
+        if self.position is not None:
+            said["position"] = self.position
         return said
+
+
+def streamed_event(placed: timeline_pb2.PlacedEvent, cursor: str = "") -> Event:
+    """Reads an event of a stream over all operations; another cursor than its own may stand for it."""
+    message, start_time = placed.event, time_of(placed.start_time)
+    subject, time = message.subject, time_of(message.time)
+    return Event(
+        namespace=message.namespace,
+        operation_id=message.operation_id,
+        operation_name=placed.definition,
+        sequence=message.sequence,
+        time=time,
+        elapsed=max(time - start_time, timedelta()),
+        kind=message.kind,
+        name=subject.name,
+        instance=subject.instance,
+        attempt=subject.attempt,
+        svc=message.data.svc,
+        role=message.data.role,
+        principal=principal_of(message.principal),
+        data=plain(message.data),
+        payloads={name: json_text.read(text) for name, text in sorted(message.payloads.items())},
+        cursor=cursor or message.cursor,
+        state="",
+        record=message.record.decode(),
+        position=placed.position,
+    )
 
 
 class Reader:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration as DurationMessage
 
 from hmsact import flow, json_text
+from hmsact.choice import Choice
 from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
 from hmsact.operation import OperationFacts, id_of
@@ -296,6 +297,29 @@ class Requests:
             no_follow=not follow,
             with_records=records,
         )
+
+    def stream(
+        self, choice: Choice, start: str | datetime | bool, *, prove: bool, earlier_size: int
+    ) -> timeline_pb2.WatchEventsRequest:
+        """Asks for the events of all operations. `start` is a cursor, a time, True for the beginning, False for now."""
+        request = timeline_pb2.WatchEventsRequest(
+            namespace=self._namespace,
+            filter=choice.filter(),
+            no_follow=not choice.follow,
+            with_payloads=choice.payloads,
+            with_records=choice.records,
+            with_proof=prove,
+            earlier_size=earlier_size,
+        )
+        match start:
+            case bool():
+                if start:
+                    request.from_beginning = True
+            case str():
+                request.after = start
+            case _:
+                request.since.FromDatetime(start)
+        return request
 
     def export(
         self, operation: str | OperationFacts, earlier_sizes: Sequence[int]

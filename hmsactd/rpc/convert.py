@@ -198,13 +198,17 @@ def _clock(scope: str, clock: SlaClock, now: int) -> event_pb2.ClockReading:
 
 def event(row: Recorded, said: Payloads, cast: Cast, cursor: str, with_record: bool) -> event_pb2.Event:
     """An event from its record. Kinds this daemon does not know pass like any other."""
-    told: dict[str, Any] = json.loads(row.record)
-    who, data = told["principal"], told["data"]
+    return told_event(json.loads(row.record), said, cast, cursor, row.record if with_record else b"")
+
+
+def told_event(told: Mapping[str, Any], said: Payloads, cast: Cast, cursor: str, record: bytes) -> event_pb2.Event:
+    """An event from what its record tells; `record` is sent with it."""
+    who, data, sequence = told["principal"], told["data"], told["sequence"]
     subject = told["subject"] or {}
     return event_pb2.Event(
         namespace=told["namespace"],
         operation_id=told["operation"],
-        sequence=row.sequence,
+        sequence=sequence,
         time=timestamp(moment.read(told["at"])),
         kind=told["kind"],
         principal=principal_pb2.Principal(
@@ -219,8 +223,8 @@ def event(row: Recorded, said: Payloads, cast: Cast, cursor: str, with_record: b
             name=subject.get("name", ""), instance=subject.get("instance", 0), attempt=subject.get("attempt", 0)
         ),
         data=_data(told["kind"], data, cast, subject.get("instance", 0)),
-        payloads={name: said[row.sequence, name] for name in told["payloads"] if (row.sequence, name) in said},
-        record=row.record if with_record else b"",
+        payloads={name: said[sequence, name] for name in told["payloads"] if (sequence, name) in said},
+        record=record,
         cursor=cursor,
     )
 

@@ -18,7 +18,11 @@ NUMBER_MAX = 2**63 - 1
 
 def encode(query: tuple[str, ...], position: list[int | str]) -> str:
     """A cursor for the position within the results of a query."""
-    text = json.dumps([_mark(query), *position], separators=(",", ":"))
+    return written(json.dumps([mark_of(query), *position], separators=(",", ":")))
+
+
+def written(text: str) -> str:
+    """A cursor from its JSON."""
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
@@ -28,7 +32,7 @@ def decode(field: str, text: str, query: tuple[str, ...], shape: tuple[type, ...
     position = _read(text)
     if position is None:
         return None
-    if position[0] != _mark(query):
+    if position[0] != mark_of(query):
         sentence = "is a cursor of another query: send it with the filter, order and operation that it came with"
         raise InvalidArgument([Violation(field, sentence, "CURSOR_OF_ANOTHER_QUERY")])
     return position[1:]
@@ -63,5 +67,6 @@ def _can_be_ours(part: int | str) -> bool:
     return part.isprintable() if isinstance(part, str) else 0 <= part <= NUMBER_MAX
 
 
-def _mark(query: tuple[str, ...]) -> str:
+def mark_of(query: tuple[str, ...]) -> str:
+    """What a cursor knows its query by."""
     return hashlib.sha256("\x00".join(query).encode()).hexdigest()[:12]

@@ -89,6 +89,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             case True, False:
                 return grpc.stream_unary_rpc_method_handler(self._answering(rpc, handler.stream_unary), **codecs)
             case False, True:
+                codecs["response_serializer"] = _written_once(handler.response_serializer)
                 return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler.unary_stream), **codecs)
             case _:
                 return grpc.stream_stream_rpc_method_handler(self._streaming(rpc, handler.stream_stream), **codecs)
@@ -159,6 +160,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 metadata={"permission": permission, "principal": principal.id},
             )
         called_by(principal)
+
+
+def _written_once(write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A serialiser for streams whose answers go to many: what is bytes already is one answer, written out before."""
+    return lambda answer: answer if isinstance(answer, bytes) else write(answer)
 
 
 def _why_cancelled(context: Context) -> str:

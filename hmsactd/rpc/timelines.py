@@ -23,6 +23,7 @@ from hmsactd.errors import InvalidArgument, Unavailable, Violation
 from hmsactd.rpc import convert, cursor
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk, check
+from hmsactd.rpc.everything import Everything
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import timestamp
@@ -54,16 +55,17 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self._patience = patience
         self._streams = streams
         self._behind: dict[Follower, int] = {}
+        self._everything = Everything(desk, patience, streams)
 
     @property
     def stream_count(self) -> int:
-        """How many operations are being watched, each watcher counted."""
-        return len(self._behind)
+        """How many watch, an operation or all of them."""
+        return len(self._behind) + self._everything.stream_count
 
     @property
     def lag_max(self) -> int:
-        """How many events the slowest watcher has read and not sent yet, at least."""
-        return max(self._behind.values(), default=0)
+        """How many events the slowest has yet to be sent: of the whole log, or of those read of an operation."""
+        return max([self._everything.lag_max, *self._behind.values()])
 
     async def WatchOperation(
         self, request: pb.WatchOperationRequest, context: Context
@@ -95,6 +97,9 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                         sequence=sent, time=timestamp(self._desk.clock.now()), cursor=cursor.encode(query, [sent])
                     )
                     yield pb.WatchOperationResponse(heartbeat=beat, state=story.state)
+
+    def WatchEvents(self, request: pb.WatchEventsRequest, context: Context) -> AsyncIterator[Any]:
+        return self._everything.watch(request)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         checked = check(self._desk, request)

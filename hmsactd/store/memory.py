@@ -24,6 +24,7 @@ from hmsactd.store.store import (
     EventRow,
     Kept,
     Log,
+    LogRow,
     Page,
     PayloadRow,
     PendingSize,
@@ -51,6 +52,7 @@ class MemoryStore:
         self._events: dict[tuple[str, str], list[EventRow]] = {}
         self._payloads: dict[tuple[str, str], list[PayloadRow]] = {}
         self._leaves: list[bytes] = []
+        self._rows: list[LogRow] = []
         self._nodes: dict[int, list[bytes]] = {}
         self._seals: list[tuple[int, str]] = []
         self._requests: dict[tuple[str, str, str, str], RequestRow] = {}
@@ -131,6 +133,10 @@ class MemoryStore:
         self._events.setdefault(place, []).extend(append.events)
         self._payloads.setdefault(place, []).extend(append.payloads)
         self._leaves.extend(event.leaf for event in append.events)
+        self._rows.extend(
+            LogRow(event.index, append.namespace, append.operation, event.sequence, event.record, event.leaf)
+            for event in append.events
+        )
         self._requests |= {_request_id(request): request for request in append.requests}
 
     async def erase(self, namespace: str, operation: str) -> bool:
@@ -162,6 +168,17 @@ class MemoryStore:
         rows = self._events.get((namespace, operation), [])
         within = rows[max(after, 0) : None if before is None else max(before - 1, 0)]
         return (within[::-1] if backwards else within)[:limit]
+
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns records of all operations, in the order of the log."""
+        rows: list[LogRow] = []
+        room = bytes_max
+        for row in self._rows[max(start, 0) : max(end, 0)]:
+            room -= len(row.record)
+            if rows and room < 0:
+                break
+            rows.append(row)
+        return rows
 
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         """Returns the encrypted payloads of some records."""
@@ -195,6 +212,10 @@ class MemoryStore:
     async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Returns a page of seals."""
         return [(size, note) for size, note in self._seals if size > after][:limit]
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal between two sizes."""
+        return next(((size, seal) for size, seal in reversed(self._seals) if after < size <= until), None)
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""

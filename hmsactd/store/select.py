@@ -26,6 +26,11 @@ ROLLBACKS: Final = "SELECT at, size, seal, lost_size, lost_seal FROM rollback OR
 NODES: Final = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
 SEAL_OVER: Final = "SELECT note FROM seal WHERE size > ? ORDER BY size LIMIT 1"
 SEALS: Final = "SELECT size, note FROM seal WHERE size > ? ORDER BY size LIMIT ?"
+LOG_ROWS: Final = (
+    "SELECT position, namespace, operation, sequence, record, leaf FROM event"
+    " WHERE position >= ? AND position < ? ORDER BY position"
+)
+SEAL_WITHIN: Final = "SELECT size, note FROM seal WHERE size > ? AND size <= ? ORDER BY size DESC LIMIT 1"
 LAST_SEAL: Final = "SELECT note FROM seal ORDER BY size DESC LIMIT 1"
 IS_ID: Final = "SELECT 1 FROM operation WHERE namespace = ? AND operation = ?"
 IDS_FROM: Final = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -36,6 +37,7 @@ from hmsactd.store.store import (
     EventRow,
     Kept,
     Log,
+    LogRow,
     Page,
     PayloadRow,
     PendingSize,
@@ -176,6 +178,10 @@ class SqliteStore:
         rows = await self._read(*select.records(namespace, operation, after, before, limit, backwards=backwards))
         return [EventRow(*row) for row in rows]
 
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns records of all operations, in the order of the log."""
+        return await self._look(lambda connection: _log_rows(connection, start, end, bytes_max))
+
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         """Returns the encrypted payloads of some records."""
         return [PayloadRow(*row) for row in await self._read(*select.payloads(namespace, operation, sequences))]
@@ -209,6 +215,11 @@ class SqliteStore:
     async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Returns a page of seals."""
         return [(size, note) for size, note in await self._read(select.SEALS, (after, limit))]
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal between two sizes."""
+        rows = await self._read(select.SEAL_WITHIN, (after, until))
+        return (rows[0][0], rows[0][1]) if rows else None
 
     async def last_seal(self) -> str | None:
         """Returns the newest seal."""
@@ -332,6 +343,20 @@ class SqliteStore:
             except sqlite3.Error:
                 # It failed before; what it leaves behind is what opening again looks at.
                 pass
+
+
+def _log_rows(connection: sqlite3.Connection, start: int, end: int, bytes_max: int) -> list[LogRow]:
+    rows: list[LogRow] = []
+    room = bytes_max
+    # Row by row, so that what there is no room for is never read; closed, so that reading ends with it.
+    with closing(connection.execute(select.LOG_ROWS, (start, end))) as found:
+        for values in found:
+            row = LogRow(*values)
+            room -= len(row.record)
+            if rows and room < 0:
+                break
+            rows.append(row)
+    return rows
 
 
 def _configure(connection: sqlite3.Connection) -> None:

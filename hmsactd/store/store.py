@@ -64,6 +64,19 @@ class EventRow:
 
 # Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
 @dataclass(slots=True)
+class LogRow:
+    """A record as it stands in the log, and whose it is."""
+
+    index: int
+    namespace: str
+    operation: str
+    sequence: int
+    record: bytes
+    leaf: bytes
+
+
+# Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
+@dataclass(slots=True)
 class PayloadRow:
     """An encrypted payload of a record."""
 
@@ -319,6 +332,13 @@ class Store(Protocol):
         """Returns records with `after` < sequence < `before`, in order, or the last ones first."""
         ...
 
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns the records of all operations from index `start` to before `end`, in the order of the log.
+
+        It returns fewer when more of them would have more than `bytes_max`, but at least one if there is one.
+        """
+        ...
+
     async def payloads(self, namespace: str, operation: str, sequences: Sequence[int]) -> list[PayloadRow]:
         """Returns the encrypted payloads of some records."""
         ...
@@ -345,6 +365,10 @@ class Store(Protocol):
 
     async def seals(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Returns a page of seals over more than `after` records, each with how many, in order."""
+        ...
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal over more than `after` and at most `until` records, and over how many it is."""
         ...
 
     async def last_seal(self) -> str | None:

@@ -24,6 +24,7 @@ from hmsactd.store.store import Append, Batch, EventRow, Log, NodeRow, PayloadRo
 from hmsactd.timeline.codec import Draft
 from hmsactd.timeline.follow import Followers
 from hmsactd.timeline.seal import Signer, is_sealed, signed_note
+from hmsactd.timeline.tail import Tail
 from hmsactd.timeline.tree import Edge, kept_hashes, rebuilt_edge
 from hmsactd.value import value
 
@@ -84,6 +85,7 @@ class Committer:
         self._signer = signer
         self._followers = followers
         self._observe = observe
+        self.tail = Tail()
         self._waiting: deque[Submission] = deque()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -180,6 +182,7 @@ class Committer:
             raise
         self._edge = edge
         self.last_seal = batch.seal
+        self._keep_tail(batch)
         for append, submission in zip(batch.appends, written, strict=True):
             if not submission.done.done():
                 last = append.events[-1]
@@ -187,6 +190,12 @@ class Committer:
         self._followers.tell((append.namespace, append.operation) for append in batch.appends)
         if self._observe is not None and written:
             self._observe(time.perf_counter() - began, batch.size - batch.size_before)
+
+    def _keep_tail(self, batch: Batch) -> None:
+        if self._followers.has_of_log:
+            self.tail.grew(batch)
+        elif self.tail:
+            self.tail.forget()
 
     async def _write(self, taken: list[Submission]) -> tuple[list[Submission], Batch, Edge]:
         """Writes what can be written. What can't is refused, and every index after it moves: the rest is made anew."""
@@ -229,6 +238,7 @@ class Committer:
     async def _reopen(self) -> None:
         """After a failed write nobody knows what was kept: the store says how far the log goes now."""
         log = await self._store.reopen()
+        self.tail.forget()
         edge = await rebuilt_edge(log.size, kept_hashes(self._store))
         if log.size and not is_sealed(
             log.seal or "", TreeHead(log.origin, log.size, edge.root()), self._signer.verifier_key

@@ -9,14 +9,22 @@ import asyncio
 from collections.abc import Iterable
 from types import TracebackType
 
+WHOLE_LOG = ("", "")
+"""The place of those who follow every operation there is."""
+
 
 class Followers:
-    """Everybody who follows, by operation."""
+    """Everybody who follows, by operation; those who follow the whole log stand at no operation."""
 
     __slots__ = ("_followers",)
 
     def __init__(self) -> None:
         self._followers: dict[tuple[str, str], set[Follower]] = {}
+
+    @property
+    def has_of_log(self) -> bool:
+        """True if somebody follows the whole log."""
+        return WHOLE_LOG in self._followers
 
     def __len__(self) -> int:
         return sum(map(len, self._followers.values()))
@@ -31,7 +39,7 @@ class Followers:
         """Tells the followers of some operations that these may have grown."""
         if not self._followers:
             return
-        for place in places:
+        for place in (*places, WHOLE_LOG):
             for follower in self._followers.get(place, ()):
                 follower.told()
 

@@ -6,6 +6,7 @@ One `Timelines` has one log. What an event means is the core's business, how row
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import string
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,17 +16,17 @@ from typing import Final
 from hmsact.note import VerifierKey, key_name
 
 from hmsactd.core.events import Event
-from hmsactd.store.store import Birth, Log, PayloadRow, RequestRow, Store, Summary
-from hmsactd.timeline import codec
+from hmsactd.store.store import Birth, Log, LogRow, PayloadRow, RequestRow, Store, Summary
+from hmsactd.timeline import codec, moment
 from hmsactd.timeline.committer import Committed, Committer, Observe, Submission
 from hmsactd.timeline.export import Exporter
-from hmsactd.timeline.follow import Follower, Followers
+from hmsactd.timeline.follow import WHOLE_LOG, Follower, Followers
 from hmsactd.timeline.incarnation import Outside, held_against
 from hmsactd.timeline.keys import Keys
 from hmsactd.timeline.payloads import DataKey, Keyring
 from hmsactd.timeline.seal import Ed25519Signer, Signer
 from hmsactd.timeline.soundness import sound_edge
-from hmsactd.timeline.tree import Edge
+from hmsactd.timeline.tree import Edge, Proofs, kept_hashes, perfect_parts
 from hmsactd.value import value
 
 PAGE: Final = 500
@@ -64,6 +65,8 @@ class Timelines:
         self._followers = Followers()
         self._committer = Committer(store, log, edge, signer, self._followers, observe)
         self._exporter = Exporter(store, signer, keyring, log.origin)
+        self.erasures = 0
+        """How often something was erased: whoever keeps what was said looks whether it has changed."""
 
     @classmethod
     async def open(
@@ -165,6 +168,40 @@ class Timelines:
         )
         return [Recorded(row.sequence, row.index, row.record, row.leaf) for row in rows]
 
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        """Returns the records of all operations from a position to before another, or as many as there is room for."""
+        end = min(end, self.size)
+        if start >= end:
+            return []
+        rows = self._committer.tail.rows(start, end, bytes_max)
+        return rows if rows is not None else await self._store.log(start, end, bytes_max)
+
+    async def position_at(self, time_us: int) -> int:
+        """Returns the position of the first record of a time or later, as far as the log's times go forward."""
+        first, beyond = 0, self.size
+        while first < beyond:
+            middle = (first + beyond) // 2
+            row = (await self.log(middle, middle + 1, 1))[0]
+            if moment.read(json.loads(row.record)["at"]) < time_us:
+                first = middle + 1
+            else:
+                beyond = middle
+        return first
+
+    async def seal_within(self, after: int, until: int) -> tuple[int, str] | None:
+        """Returns the last seal over more than `after` and at most `until` records, and over how many it is."""
+        found = self._committer.tail.seal_within(after, until)
+        return found or await self._store.seal_within(after, until)
+
+    async def frontier(self, size: int) -> list[bytes]:
+        """Returns the roots of the perfect subtrees that the log of a size is made of, from left to right."""
+        proofs = Proofs(kept_hashes(self._store))
+        return [await proofs.perfect(level, position) for level, position in perfect_parts(0, size)]
+
+    async def consistency(self, size: int, later_size: int) -> list[bytes]:
+        """Returns the proof that the log of a size begins the later one (RFC 9162, 2.1.4.1)."""
+        return await Proofs(kept_hashes(self._store)).consistency(size, later_size)
+
     async def said(self, namespace: str, operation: str, sequences: Sequence[int]) -> dict[tuple[int, str], bytes]:
         """Returns what was said in some records, by sequence and name; what was erased is absent."""
         told = await self._exporter.opened(namespace, operation, sequences)
@@ -181,6 +218,10 @@ class Timelines:
     def follow(self, namespace: str, operation: str) -> Follower:
         """Returns a follower of an operation, registered from now on; a context manager."""
         return self._followers.follow(namespace, operation)
+
+    def follow_log(self) -> Follower:
+        """Returns a follower of all operations, registered from now on; a context manager."""
+        return self._followers.follow(*WHOLE_LOG)
 
     def export(
         self,
@@ -200,7 +241,10 @@ class Timelines:
 
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets for good everything that was said in an operation; its records go on proving that it was said."""
-        return await self._store.erase(namespace, operation)
+        try:
+            return await self._store.erase(namespace, operation)
+        finally:
+            self.erasures += 1
 
     def _place(self, namespace: str, operation: str) -> codec.Place:
         return codec.Place(self._log.origin, self._log.epoch, namespace, operation)

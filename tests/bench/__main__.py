@@ -61,6 +61,11 @@ def main() -> None:
         print(json.dumps({"bench": "W1", "in_flight": in_flight, "of": "floor", **floor}), flush=True)
         line = {"bench": "W1", "in_flight": in_flight, "of": "hmsactd", **daemon, "ratio_to_floor": ratio}
         print(json.dumps(line), flush=True)
+    # Here, because it measures with what stands above.
+    from tests.bench import w2
+
+    for line in w2.lines(said.seconds, 64, w2.FOLLOWERS):
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

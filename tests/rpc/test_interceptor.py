@@ -256,6 +256,20 @@ async def test_error_in_the_middle_of_a_stream_comes_after_what_was_sent(bench: 
     assert details(refused.value)["RetryInfo"].retry_delay.ToMilliseconds() == 1500
 
 
+@pytest.mark.parametrize("answer", ["spelt out", b"written before"])
+async def test_an_answer_that_was_written_out_before_is_not_written_again(answer: object) -> None:
+    async def stream(request: bytes, context: Context) -> AsyncIterator[object]:
+        yield answer
+
+    def write(said: str) -> bytes:
+        return f"{said}, now".encode()
+
+    guarded = Interceptor(development(), {}, lambda *_: None, 100)._guard(
+        "/hmsact.v1.Shapes/Stream", grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
+    )
+    assert guarded.response_serializer(answer) == (b"spelt out, now" if isinstance(answer, str) else answer)
+
+
 async def test_every_violated_field_is_named(bench: Bench) -> None:
     violations = [Violation("steps[0].svc", "is missing", "REQUIRED"), Violation("key", "is too long", "TOO_LONG")]
     bench.shapes.behaviour = raising(InvalidArgument(violations))

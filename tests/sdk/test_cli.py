@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from hmsact.cli import run
-from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2
+from hmsact.v1 import checkpoint_pb2, event_pb2, operation_pb2, principal_pb2, system_pb2, timeline_pb2
 
 from tests.sdk.fake import OPERATION, START, FakeDaemon, event, frame, operation, recorded, refuse
 
@@ -223,6 +223,54 @@ def test_events_are_plain_lines_when_nobody_looks(fake: FakeDaemon, hmsact: Hmsa
         "cursor-0",
         True,
     )
+
+
+def streamed(position: int, story: event_pb2.Event) -> timeline_pb2.WatchEventsResponse:
+    placed = timeline_pb2.PlacedEvent(position=position, event=story, definition="loan_forgiveness")
+    placed.start_time.FromDatetime(START)
+    return timeline_pb2.WatchEventsResponse(
+        from_position=position, to_position=position + 1, events=[placed], cursor=story.cursor, size=9
+    )
+
+
+def test_watch_is_lines_that_a_stranger_can_read(fake: FakeDaemon, hmsact: Hmsact) -> None:
+    fake.on("WatchEvents", lambda *_: (streamed(number, story) for number, story in enumerate(STORY)))
+    said = hmsact("watch", "--utc", "--no-follow", "--from-start")
+    assert said.out.splitlines() == [
+        "2026-03-02 10:02:14  4y3x2w1z  loan_forgiveness  00:00 LOAN_FORGIVENESS → started by developer",
+        "2026-03-02 10:02:15  4y3x2w1z  loan_forgiveness  00:01 VALIDATE_FORM → done",
+        "2026-03-02 10:02:17  4y3x2w1z  loan_forgiveness  00:03 HUMAN_REVIEW → pending (waiting on officer)",
+    ]
+    asked = fake.requests("WatchEvents")[-1]
+    assert (asked.from_beginning, asked.no_follow, asked.filter.narrated) == (True, True, True)
+
+
+def test_watch_says_one_object_a_line_to_programs(fake: FakeDaemon, hmsact: Hmsact) -> None:
+    fake.on("WatchEvents", lambda *_: (streamed(number, story) for number, story in enumerate(STORY)))
+    filtered = ("--kind", "step_done", "--kind", "step_failed", "--name", "flow", "--item", "check", "--by", "agent")
+    lines = hmsact("watch", "--json", "--after", "cursor-0", "--all", *filtered).out.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [(each["position"], each["cursor"], each["kind"]) for each in told] == [
+        (0, "cursor-1", "operation_started"),
+        (1, "cursor-2", "step_done"),
+        (2, "cursor-3", "checkpoint_pending"),
+    ]
+    asked = fake.requests("WatchEvents")[-1]
+    assert asked.after == "cursor-0"
+    assert asked.filter == timeline_pb2.EventFilter(
+        kinds=["step_done", "step_failed"],
+        definitions=["flow"],
+        subjects=["check"],
+        principal_kinds=[principal_pb2.PRINCIPAL_KIND_AGENT],
+    )
+
+
+def test_watch_begins_at_one_place(hmsact: Hmsact) -> None:
+    said = hmsact("watch", "--from-start", "--since", "1h")
+    assert (said.code, said.out) == (2, "")
+    assert "once" in said.err
+    assert hmsact("watch", "--since", "soon").code == 1
+    assert hmsact("watch", "--by", "robot").code == 1
 
 
 def test_timeline_is_a_replay(fake: FakeDaemon, hmsact: Hmsact) -> None:

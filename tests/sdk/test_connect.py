@@ -73,7 +73,11 @@ def test_a_token_is_never_shown() -> None:
 
 def test_only_unreachable_daemons_are_asked_again() -> None:
     config = json.loads(str(dict(told().options)["grpc.service_config"]))
-    assert [policy["retryPolicy"]["retryableStatusCodes"] for policy in config["methodConfig"]] == [["UNAVAILABLE"]]
-    services = [name["service"] for policy in config["methodConfig"] for name in policy["name"]]
+    streams, others = config["methodConfig"]
+    assert others["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    services = [name["service"] for name in others["name"]]
     assert "hmsact.v1.WorkerService" not in services
     assert "hmsact.v1.OperationService" in services
+    # Whoever watches resumes by itself; with retries of gRPC's besides, a stream may hang for ever.
+    assert "retryPolicy" not in streams
+    assert {name["method"] for name in streams["name"]} == {"WatchOperation", "WatchEvents"}

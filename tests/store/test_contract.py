@@ -386,3 +386,40 @@ async def test_erasure_takes_what_was_said_and_leaves_what_happened(writer: Writ
         assert (await store.count("default", where)).count == 0
     assert len(await store.records("default", "op_1")) == 1
     assert not await store.erase("default", "op_2")
+
+
+async def test_the_log_is_read_by_position_whosever_the_records_are(writer: Writer) -> None:
+    first, second = summary("op_1", sequence=2), summary("op_2", namespace="other", sequence=1)
+    assert not await writer.write(writer.append(first, 0), writer.append(second, 2))
+    await writer.keep(summary("op_1", sequence=3))
+    rows = await writer.store.log(0, 100, 1_000)
+    assert [(row.index, row.namespace, row.operation, row.sequence) for row in rows] == [
+        (0, "default", "op_1", 1),
+        (1, "default", "op_1", 2),
+        (2, "other", "op_2", 1),
+        (3, "default", "op_1", 3),
+    ]
+    assert [row.leaf for row in rows] == await writer.store.leaves(0, 4)
+    assert rows[2].record == b"record op_2 1"
+    assert await writer.store.log(1, 3, 1_000) == rows[1:3]
+    assert await writer.store.log(4, 9, 1_000) == []
+
+
+async def test_of_the_log_no_more_is_read_than_there_is_room_for_but_always_one(writer: Writer) -> None:
+    await writer.keep(summary("op_1", sequence=5))
+    size = len(b"record op_1 1")
+    rows = await writer.store.log(0, 5, 1_000)
+    assert await writer.store.log(0, 5, 3 * size) == rows[:3]
+    assert await writer.store.log(1, 5, 4 * size - 1) == rows[1:4]
+    assert await writer.store.log(4, 5, 1) == rows[4:]
+    assert await writer.store.log(0, 5, 0) == rows[:1]
+
+
+async def test_the_last_seal_between_two_sizes_is_found(writer: Writer) -> None:
+    for sequence in (2, 5, 6):
+        await writer.keep(summary("op_1", sequence=sequence))
+    assert await writer.store.seal_within(0, 6) == (6, "seal over 6")
+    assert await writer.store.seal_within(2, 5) == (5, "seal over 5")
+    assert await writer.store.seal_within(0, 4) == (2, "seal over 2")
+    assert await writer.store.seal_within(2, 4) is None
+    assert await writer.store.seal_within(6, 100) is None

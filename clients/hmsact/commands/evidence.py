@@ -47,7 +47,7 @@ def export(invocation: Invocation, operation: str, output: str, seals: tuple[Pat
     known = KnownDaemons.of_user()
     with invocation.orchestrator() as act:
         key = VerifierKey.parse(act.info().verifier_key)
-        _remember(known, key)
+        remember(known, key)
         exported = act.export(operation, earlier_sizes=sizes)
     if output == "-":
         sys.stdout.buffer.write(exported)
@@ -65,7 +65,8 @@ def _size_in(path: Path) -> int:
         raise click.BadParameter(f"{path} is not a seal: {fault}") from fault
 
 
-def _remember(known: KnownDaemons, key: VerifierKey) -> None:
+def remember(known: KnownDaemons, key: VerifierKey) -> None:
+    """Remembers the key of a daemon; says so if it is new, refuses one that has changed."""
     try:
         if known.remember(key):
             click.echo(f"The daemon {key.name} is new; its key is remembered in {known.path}:\n  {key}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from hmsact.commands.show import is_colourful
 from hmsact.event import Event
 from hmsact.recorded import FINAL_STATES
 from hmsact.render import role_noun
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _STYLES = {
     "step_done": "green",
@@ -53,6 +57,13 @@ def events(invocation: Invocation, operation: str, after: str | None, no_follow:
                 click.echo(str(event))
 
 
+def styled(line: str, kind: str) -> Text:
+    """A line in the colour of its kind."""
+    from rich.text import Text
+
+    return Text(line, _STYLES.get(kind, ""))
+
+
 def _show_live(told: Iterable[Event], *, is_followed: bool) -> None:
     """Coloured lines, and below them a spinner that says what is being waited for."""
     from rich.console import Console
@@ -61,11 +72,11 @@ def _show_live(told: Iterable[Event], *, is_followed: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if not is_followed:
         for event in told:
-            console.print(Text(str(event), _STYLES.get(event.kind, "")))
+            console.print(styled(str(event), event.kind))
         return
     with console.status("connecting") as status:
         for event in told:
-            console.print(Text(str(event), _STYLES.get(event.kind, "")))
+            console.print(styled(str(event), event.kind))
             status.update(Text(_standing(event), "bright_black"))
 
 

@@ -40,6 +40,11 @@ class TimelineServiceStub(object):
                 request_serializer=hmsact_dot_v1_dot_timeline__pb2.WatchOperationRequest.SerializeToString,
                 response_deserializer=hmsact_dot_v1_dot_timeline__pb2.WatchOperationResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/hmsact.v1.TimelineService/WatchEvents',
+                request_serializer=hmsact_dot_v1_dot_timeline__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=hmsact_dot_v1_dot_timeline__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/hmsact.v1.TimelineService/ListEvents',
                 request_serializer=hmsact_dot_v1_dot_timeline__pb2.ListEventsRequest.SerializeToString,
@@ -59,6 +64,14 @@ class TimelineServiceServicer(object):
     def WatchOperation(self, request, context):
         """Streams the timeline of an operation: history first, then live. It ends when the operation is final
         and every event has been sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Streams the events of all operations of a namespace, in the order of the log: what was recorded first, then what
+        happens. With a proof, a follower can check that nothing was left out, changed or moved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +98,11 @@ def add_TimelineServiceServicer_to_server(servicer, server):
                     servicer.WatchOperation,
                     request_deserializer=hmsact_dot_v1_dot_timeline__pb2.WatchOperationRequest.FromString,
                     response_serializer=hmsact_dot_v1_dot_timeline__pb2.WatchOperationResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=hmsact_dot_v1_dot_timeline__pb2.WatchEventsRequest.FromString,
+                    response_serializer=hmsact_dot_v1_dot_timeline__pb2.WatchEventsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -125,6 +143,33 @@ class TimelineService(object):
             '/hmsact.v1.TimelineService/WatchOperation',
             hmsact_dot_v1_dot_timeline__pb2.WatchOperationRequest.SerializeToString,
             hmsact_dot_v1_dot_timeline__pb2.WatchOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hmsact.v1.TimelineService/WatchEvents',
+            hmsact_dot_v1_dot_timeline__pb2.WatchEventsRequest.SerializeToString,
+            hmsact_dot_v1_dot_timeline__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
