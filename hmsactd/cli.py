@@ -1,4 +1,4 @@
-"""The command line: `hmsactd serve`, `config`, `replay`.
+"""The command line: `hmsactd serve`, `config`, `replay`, `conformance`.
 
 Arguments, file and environment become settings here; what a daemon is made of is in hmsactd.daemon.
 """
@@ -19,6 +19,7 @@ import click
 from hmsactd.errors import SettingsRefused, StartRefused
 
 if TYPE_CHECKING:
+    from hmsactd.conformance.check import Result
     from hmsactd.core.events import Event
     from hmsactd.core.operation import Operation
     from hmsactd.daemon import Running
@@ -242,6 +243,60 @@ def _standing(operation: Operation) -> Iterator[str]:
     yield f"{operation.flow.name} is {operation.state.value}"
     for item in operation.items:
         yield f"  {item.definition.name:<24} {item.state.value}"
+
+
+# -- conformance -------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--worker", "svc", metavar="NAME", required=True, help="The service whose worker is checked.")
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7400", show_default=True, help="Where it connects.")
+@click.option("--only", "names", metavar="CHECK", multiple=True, help="Only this check; may be given several times.")
+@click.option("--wait", "wait_s", metavar="SECONDS", default=300.0, help="How long the worker may take to connect.")
+@click.option("--patience", "patience_s", metavar="SECONDS", default=15.0, help="How long any answer may take.")
+@click.option("--json", "is_json", is_flag=True, help="Print the results as JSON, at the end.")
+@click.argument("command", nargs=-1, metavar="[-- COMMAND...]")
+def conformance(
+    svc: str,
+    listen: str,
+    names: tuple[str, ...],
+    wait_s: float,
+    patience_s: float,
+    is_json: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Check an agency's worker against a daemon of its own: docs/implementing.md says what is asked for.
+
+    The worker is a test build that does the steps echo, slow, fail and once. Start it with the address and the token
+    that this prints, or let this start it: COMMAND gets them as HMSACT_ADDRESS and HMSACT_TOKEN, and is checked for
+    leaving in order, too. Exits with 1 if a check failed.
+    """
+    import anyio
+
+    from hmsactd import logs
+    from hmsactd.conformance import report
+    from hmsactd.conformance.worker import CHECKS, Plan, play
+
+    unknown = sorted(set(names) - {check.name for check in CHECKS})
+    if unknown:
+        known = ", ".join(check.name for check in CHECKS)
+        _end(WRONG_USAGE, f"there is no check called {', '.join(unknown)}; there are {known}")
+    logs.configure("error", "console")
+
+    def ready(address: str) -> None:
+        _say(f"Waiting for a worker of {svc} at {address} (token dev:svc/{svc})", err=True)
+
+    def tell(result: Result) -> None:
+        for line in report.lines(result) if not is_json else ():
+            _say(line)
+        sys.stdout.flush()
+
+    try:
+        results = anyio.run(play, Plan(svc, listen, names, command, wait_s, patience_s), ready, tell)
+    except* StartRefused as refused:
+        _end(REFUSED, *(str(error) for error in refused.exceptions))
+    click.echo(report.as_json(f"worker {svc}", results) if is_json else report.summary(results))
+    raise SystemExit(0 if report.passed(results) else REFUSED)
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def run(settings: Settings, ready: Callable[[Running], None]) -> None:
 
 async def _run(settings: Settings, ready: Callable[[Running], None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _serving(settings) as running:
+        async with serving(settings) as running:
             ready(running)
             async for received in signals:
                 log.info("stopping", signal=received.name)
@@ -75,7 +75,7 @@ async def _run(settings: Settings, ready: Callable[[Running], None]) -> None:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[Running]:
+async def serving(settings: Settings) -> AsyncIterator[Running]:
     """A daemon that serves while the context lasts, and drains when it ends."""
     clock: Clock = SettableClock() if settings.test_clock else SystemClock()
     identity = development() if settings.dev else nobody()
