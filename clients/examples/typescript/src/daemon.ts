@@ -31,10 +31,12 @@ export function connect(target: Target = {}): Connection {
   return { transport, [Symbol.dispose]: () => sessionManager.abort() };
 }
 
+/** A daemon that is killed cuts its streams in several ways; Canceled is one of them, since nothing here is cancelled. */
+const PASSING = [Code.Unavailable, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Aborted, Code.Internal, Code.Canceled];
+
 /** True for what passes by itself: the daemon is away, going down, or has too much to do. */
 export function isPassing(error: unknown): error is ConnectError {
-  const passing = [Code.Unavailable, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Aborted, Code.Internal];
-  return error instanceof ConnectError && passing.includes(error.code);
+  return error instanceof ConnectError && PASSING.includes(error.code);
 }
 
 /** What the daemon said: a sentence, the reason for machines, and every fault of the request at its place. */
