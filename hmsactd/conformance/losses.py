@@ -156,9 +156,8 @@ async def _is_well(stage: Stage) -> None:
 
 def _expect_in_hand(hello: pb.Hello, operation_id: str) -> None:
     has_it = any(attempt.operation_id == operation_id for attempt in hello.in_hand)
-    expect(
-        has_it, "the call it has in hand to be named in the hello (in_hand)", f"it names {len(hello.in_hand)} others"
-    )
+    happened = f"it names {len(hello.in_hand)} others" if hello.in_hand else "in_hand is empty"
+    expect(has_it, "the call it has in hand to be named in the hello (in_hand)", happened)
 
 
 def _expect_one_run(reports: list[pb.Report]) -> None:
