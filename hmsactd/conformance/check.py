@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
+from hmsactd.conformance.unmet import NotApplicable, Unmet
+
 PAGE: Final = "docs/implementing.md"
 
 Subject = TypeVar("Subject")
@@ -57,3 +59,19 @@ class Result:
             "read": self.read,
         }
         return {name: value for name, value in told.items() if value}
+
+
+async def played(check: Check[Subject], subject: Subject) -> Result:
+    """Play a check, and say what came of it."""
+    try:
+        await check.play(subject)
+    except Unmet as unmet:
+        return failed(check, unmet)
+    except NotApplicable as reason:
+        return Result(check.name, check.claim, Outcome.NOT_RUN, check.read, happened=str(reason))
+    return Result(check.name, check.claim, Outcome.PASSED, check.read)
+
+
+def failed(check: Check[Subject], unmet: Unmet) -> Result:
+    """What came of a check that failed."""
+    return Result(check.name, check.claim, Outcome.FAILED, check.read, unmet.expected, unmet.happened)

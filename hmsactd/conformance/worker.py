@@ -11,9 +11,9 @@ from typing import Final
 
 from hmsactd.conformance import losses, steps
 from hmsactd.conformance.agency import running
-from hmsactd.conformance.check import Check, Outcome, Result
+from hmsactd.conformance.check import Check, Result, failed, played
 from hmsactd.conformance.stage import Stage, opened
-from hmsactd.conformance.unmet import NotApplicable, Unmet, expect
+from hmsactd.conformance.unmet import Unmet, expect
 
 CHECKS: Final = (
     Check("hello", "says hello first, and names its service and steps", "hello", steps.says_hello),
@@ -82,7 +82,8 @@ async def play(plan: Plan, ready: Callable[[str], None], tell: Callable[[Result]
         checks = [check for check in CHECKS if not plan.names or check.name in plan.names]
         absent = await _absent(stage, plan)
         for check in checks:
-            result = absent(check) if absent is not None else await _played(check, stage)
+            result = absent(check) if absent is not None else await played(check, stage)
+            await stage.tidy()
             results.append(result)
             tell(result)
     return results
@@ -97,24 +98,8 @@ async def _absent(stage: Stage, plan: Plan) -> Callable[[Check[Stage]], Result] 
         expect(svc == plan.svc, f"a worker of {plan.svc} that connects", f"the one that did is of {svc}")
     except Unmet as unmet:
         reason = unmet
-        return lambda check: _failed(check, reason)
+        return lambda check: failed(check, reason)
     return None
-
-
-async def _played(check: Check[Stage], stage: Stage) -> Result:
-    try:
-        await check.play(stage)
-        result = Result(check.name, check.claim, Outcome.PASSED, check.read)
-    except Unmet as unmet:
-        result = _failed(check, unmet)
-    except NotApplicable as reason:
-        result = Result(check.name, check.claim, Outcome.NOT_RUN, check.read, happened=str(reason))
-    await stage.tidy()
-    return result
-
-
-def _failed(check: Check[Stage], unmet: Unmet) -> Result:
-    return Result(check.name, check.claim, Outcome.FAILED, check.read, unmet.expected, unmet.happened)
 
 
 def _worker_ended(stage: Stage, code: int) -> None:

@@ -51,13 +51,17 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[dict[str, Future[Judged]]]:
     """What is said of every worker, by its fault; the two correct ones have none."""
-    with ThreadPoolExecutor(4) as pool:
+    pool = ThreadPoolExecutor(4)
+    try:
         command = (sys.executable, str(HERE / "bare_worker.py"), "Agency")
         futures = {"": pool.submit(judged, *command)}
         futures["sdk"] = pool.submit(judged, sys.executable, str(HERE / "sdk_worker.py"), "Agency")
         for fault, check in CAUGHT_BY.items():
             futures[fault] = pool.submit(judged, *command, fault, only=(check,), patience="5")
         yield futures
+    finally:
+        # Some may not have been asked for.
+        pool.shutdown(cancel_futures=True)
 
 
 def test_every_check_and_every_fault_has_its_counterpart() -> None:
