@@ -6,6 +6,7 @@ Arguments, file and environment become settings here; what a daemon is made of i
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -305,6 +306,9 @@ def _check_worker(
     import anyio
 
     from hmsactd.conformance.worker import Plan, play
+
+    # As Ctrl-C does: the worker is ended and the data are removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
     def ready(address: str) -> None:
         _say(f"Waiting for a worker of {svc} at {address} (token dev:svc/{svc})", err=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hmsactd.conformance.worker import CHECKS
 from tests.conformance.bare_worker import FAULTS
-from tests.conformance.play import HERE, judged, run
+from tests.conformance.play import HERE, HMSACTD, judged, run
 
 CAUGHT_BY = {
     "names_too_few_steps": "hello",
@@ -144,3 +149,20 @@ def test_a_command_that_cannot_be_started_is_said_in_a_line() -> None:
     ran = run("--worker", "Agency", "--listen", "127.0.0.1:0", "--", "/nowhere/worker")
     assert ran.returncode == 1
     assert "hmsactd: /nowhere/worker can't be started: No such file or directory" in ran.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_stopped_half_way_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    command = [*HMSACTD, "--worker", "Agency", "--listen", "127.0.0.1:0", "--"]
+    command += [sys.executable, str(HERE / "bare_worker.py"), "Agency"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("✓ hello")
+        started = psutil.Process(running.pid).children()
+        assert len(started) == 1
+        running.send_signal(number)
+        assert running.wait(30) == 1
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert alive == []
+    assert list(tmp_path.iterdir()) == []
