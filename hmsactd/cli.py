@@ -1,4 +1,4 @@
-"""The command line: `hmsactd serve`, `doctor`, `config`, `replay`.
+"""The command line: `hmsactd serve`, `doctor`, `config`, `replay`, `conformance`.
 
 Arguments, file and environment become settings here; what a daemon is made of is in hmsactd.daemon.
 """
@@ -6,6 +6,7 @@ Arguments, file and environment become settings here; what a daemon is made of i
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial, wraps
@@ -19,6 +20,7 @@ import click
 from hmsactd.errors import SettingsRefused, StartRefused, Stopped
 
 if TYPE_CHECKING:
+    from hmsactd.conformance.check import Result
     from hmsactd.core.events import Event
     from hmsactd.core.operation import Operation
     from hmsactd.daemon import Running
@@ -317,6 +319,104 @@ def _standing(operation: Operation) -> Iterator[str]:
     yield f"{operation.flow.name} is {operation.state.value}"
     for item in operation.items:
         yield f"  {item.definition.name:<24} {item.state.value}"
+
+
+# -- conformance -------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--worker", "svc", metavar="NAME", help="Check the worker of this service; otherwise ADDRESS is checked.")
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7400", show_default=True, help="Where it connects.")
+@click.option("--wait", "wait_s", metavar="SECONDS", default=300.0, help="How long the worker may take to connect.")
+@click.option("--svc", "called_svc", metavar="NAME", default="Agency", help="The service that ADDRESS is called as.")
+@click.option("--secret", metavar="SECRET", envvar="HMSACT_CONFORMANCE_SECRET", help="Signs what ADDRESS is sent.")
+@click.option("--ca", "authorities", type=click.Path(exists=True, path_type=Path), help="Authorities for ADDRESS, PEM.")
+@click.option("--only", "names", metavar="CHECK", multiple=True, help="Only this check; may be given several times.")
+@click.option("--patience", "patience_s", metavar="SECONDS", default=15.0, help="How long any answer may take.")
+@click.option("--json", "is_json", is_flag=True, help="Print the results as JSON, at the end.")
+@click.argument("arguments", nargs=-1, metavar="[ADDRESS | -- COMMAND...]")
+def conformance(
+    svc: str | None, arguments: tuple[str, ...], names: tuple[str, ...], is_json: bool, **others: Any
+) -> None:
+    """Check an agency's worker, or an endpoint that the daemon calls: docs/implementing.md says what is asked for.
+
+    With --worker, a test build of the worker connects to a daemon of the check's own. Start it with the address and the
+    token that this prints, or let this start it: COMMAND gets them as HMSACT_ADDRESS and HMSACT_TOKEN, and is checked
+    for leaving in order, too. ADDRESS is the URL of an endpoint. Exits with 1 if a check failed.
+    """
+    from hmsactd import logs
+    from hmsactd.conformance import report, service, worker
+
+    checks = service.CHECKS if svc is None else worker.CHECKS
+    known = [check.name for check in checks]
+    if unknown := sorted(set(names) - set(known)):
+        _end(WRONG_USAGE, f"there is no check called {', '.join(unknown)}; there are {', '.join(known)}")
+    logs.configure("error", "console")
+
+    def tell(result: Result) -> None:
+        for line in report.lines(result) if not is_json else ():
+            _say(line)
+        sys.stdout.flush()
+
+    if svc is None:
+        results = _check_endpoint(arguments, names, tell, **others)
+    else:
+        results = _check_worker(svc, arguments, names, tell, **others)
+    subject = f"worker {svc}" if svc is not None else arguments[0]
+    click.echo(report.as_json(subject, results) if is_json else report.summary(results))
+    raise SystemExit(0 if report.passed(results) else REFUSED)
+
+
+def _check_worker(
+    svc: str,
+    command: tuple[str, ...],
+    names: tuple[str, ...],
+    tell: Callable[[Result], None],
+    *,
+    listen: str,
+    wait_s: float,
+    patience_s: float,
+    **_: Any,
+) -> list[Result]:
+    import anyio
+
+    from hmsactd.conformance.worker import Plan, play
+
+    # As Ctrl-C does: the worker is ended and the data are removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+    def ready(address: str) -> None:
+        _say(f"Waiting for a worker of {svc} at {address} (token dev:svc/{svc})", err=True)
+
+    try:
+        return anyio.run(play, Plan(svc, listen, names, command, wait_s, patience_s), ready, tell)
+    except* StartRefused as refused:
+        _end(REFUSED, *(str(error) for error in refused.exceptions))
+
+
+def _check_endpoint(
+    arguments: tuple[str, ...],
+    names: tuple[str, ...],
+    tell: Callable[[Result], None],
+    *,
+    called_svc: str,
+    secret: str | None,
+    authorities: Path | None,
+    patience_s: float,
+    **_: Any,
+) -> list[Result]:
+    import anyio
+
+    from hmsactd.conformance.called import faults_of, webhook
+    from hmsactd.conformance.service import ServicePlan, play_service
+
+    if len(arguments) != 1:
+        _end(WRONG_USAGE, "say what is to be checked: --worker NAME, or the address of one endpoint")
+    if faults := faults_of(arguments[0], secret, authorities):
+        _end(WRONG_USAGE, *faults)
+    signing = None if secret is None else webhook(secret)
+    plan = ServicePlan(arguments[0], called_svc, names, signing, authorities, patience_s)
+    return anyio.run(play_service, plan, tell)
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def run(settings: Settings, ready: Callable[[Running], None], *, is_rollback_acc
 
 async def _run(settings: Settings, ready: Callable[[Running], None], is_rollback_accepted: bool) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _serving(settings, is_rollback_accepted) as (running, condition):
+        async with serving(settings, is_rollback_accepted) as (running, condition):
             ready(running)
             async with anyio.create_task_group() as either:
                 either.start_soon(_until_broken, condition, either.cancel_scope, name="until broken")
@@ -115,7 +115,7 @@ async def _until_broken(condition: Condition, scope: anyio.CancelScope) -> None:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, is_rollback_accepted: bool) -> AsyncIterator[tuple[Running, Condition]]:
+async def serving(settings: Settings, is_rollback_accepted: bool = False) -> AsyncIterator[tuple[Running, Condition]]:
     """A daemon that serves while the context lasts, and drains when it ends."""
     clock: Clock = SettableClock() if settings.test_clock else SystemClock()
     identity = development() if settings.dev else nobody()
