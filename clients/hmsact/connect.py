@@ -50,10 +50,11 @@ class Target:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 0),
-            # The defaults wait up to two minutes before they try again; a daemon restarts in a second or two.
+            # The defaults wait up to two minutes before they try again; a daemon restarts in a second or two. A call is
+            # tried for longer than this: else it would fail without one look at a daemon that is back.
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.min_reconnect_backoff_ms", 1000),
-            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.max_reconnect_backoff_ms", 800),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             # A request is kept while it may have to be sent again; one with its definition and input is beyond 256 KiB.
             ("grpc.per_rpc_retry_buffer_size", 4 * 1024 * 1024),
@@ -128,7 +129,7 @@ def _is_local(address: str) -> bool:
 
 # Every unary call may be repeated: it reads, or it carries a request id. Whoever watches resumes by itself, from the
 # first message on: with gRPC's retries, a stream that is opened while the daemon is killed now and then neither answers
-# nor ends. The stream of a worker resumes by its session.
+# nor ends. Whoever exports asks again. The stream of a worker resumes by its session.
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -136,7 +137,7 @@ _SERVICE_CONFIG = json.dumps(
                 # What is said of a method stands before what is said of its service.
                 "name": [
                     {"service": "hmsact.v1.TimelineService", "method": method}
-                    for method in ("WatchOperation", "WatchEvents")
+                    for method in ("WatchOperation", "WatchEvents", "ExportOperation")
                 ],
             },
             {

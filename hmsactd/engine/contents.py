@@ -42,7 +42,9 @@ class Contents:
             for item in operation.items[: operation.cursor]
             if isinstance(item, StepItem) and item.state is StepState.DONE
         ]
-        await self._fetch([1, *(item.output_sequence for item in done)])
+        wanted = [1, *[item.output_sequence for item in done]]
+        if missing := [sequence for sequence in wanted if sequence not in self._known]:
+            await self._fetch(missing)
         outputs: dict[str, bytes] = {}
         left_out: list[str] = []
         room = OUTPUTS_SENT_MAX_BYTES
@@ -63,9 +65,7 @@ class Contents:
         return self._known.get(1, NULL), outputs, skipped, tuple(left_out)
 
     async def _fetch(self, sequences: list[int]) -> None:
-        missing = [sequence for sequence in sequences if sequence not in self._known]
-        if missing:
-            said = await self._timelines.said(self._namespace, self._operation_id, missing)
-            for (sequence, name), content in said.items():
-                if name in ("input", "output"):
-                    self._known[sequence] = content
+        said = await self._timelines.said(self._namespace, self._operation_id, sequences)
+        for (sequence, name), content in said.items():
+            if name in ("input", "output"):
+                self._known[sequence] = content

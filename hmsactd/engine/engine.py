@@ -14,7 +14,6 @@ from typing import Protocol
 import anyio
 import structlog
 from anyio.abc import TaskGroup
-from ulid import ULID
 
 from hmsactd.clock import Clock, SettableClock
 from hmsactd.core.apply import replay
@@ -28,6 +27,7 @@ from hmsactd.engine.actor import Actor
 from hmsactd.engine.attendance import Attendance, Directory
 from hmsactd.engine.dispatch import Dispatch
 from hmsactd.engine.endings import Endings
+from hmsactd.engine.ids import fresh_id
 from hmsactd.engine.intake import Intake
 from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promised
 from hmsactd.engine.summary import Given
@@ -191,7 +191,7 @@ class Engine:
             return started
         # Counted before it is recorded, so that many at once do not pass the bound together.
         self._open[namespace] += 1
-        operation_id = f"op_{ULID()!s}".lower()
+        operation_id = fresh_id("op")
         actor = Actor(self, namespace, operation_id, self.timelines.new(namespace, operation_id), given)
         heard = promised(started)
 

@@ -129,9 +129,14 @@ class Session:
         self._asked -= 1
         self._answered.set()
 
+    @property
+    def may_be_heard(self) -> bool:
+        """True unless too many of its reports wait for a verdict, or for their verdict to be sent."""
+        return self._asked + len(self._outbox.verdicts) < UNANSWERED_MAX
+
     async def hearing(self) -> None:
         """Wait until another report may be heard."""
-        while self._asked + len(self._outbox.verdicts) >= UNANSWERED_MAX:
+        while not self.may_be_heard:
             self._answered.clear()
             await self._answered.wait()
 

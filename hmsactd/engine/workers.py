@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import structlog
-from ulid import ULID
 
 from hmsactd.clock import Clock
 from hmsactd.core.events import StepDone, StepFailed, StepReportIgnored
@@ -20,6 +19,7 @@ from hmsactd.core.principal import DAEMON, Principal
 from hmsactd.core.rejected import Rejected
 from hmsactd.core.transitions import StepState
 from hmsactd.engine.dispatch import Dispatch
+from hmsactd.engine.ids import fresh_id
 from hmsactd.engine.letter import Answer, Post, Told
 from hmsactd.engine.session import AttemptKey, Session, Verdict
 from hmsactd.engine.tickets import Tickets
@@ -97,7 +97,7 @@ class Workers:
                     f"{principal.id} has {of_principal_max} sessions, the most that one principal may have "
                     "(workers.sessions_per_principal_max)",
                 )
-            session_id = named if named in self._absent else f"wrk_{ULID()!s}".lower()
+            session_id = named if named in self._absent else fresh_id("wrk")
             session = Session(session_id or "", principal, namespace, svc, steps, max_in_flight)
         elif session.steps != steps:
             self._dispatch.leave(session)

@@ -224,8 +224,10 @@ class _Connection:
     async def hear(self, request: pb.WorkRequest) -> None:
         """Take in a message; not faster than its reports are judged, and the verdicts taken away."""
         for index, report in enumerate(request.reports):
-            await self._turn(index)
-            await self.session.hearing()
+            if index % HEARD_AT_A_TIME == HEARD_AT_A_TIME - 1:
+                await anyio.lowlevel.checkpoint()
+            if not self.session.may_be_heard:
+                await self.session.hearing()
             if self._is_over:
                 return
             if len(report.attempt.operation_id) > ID_MAX:
@@ -234,7 +236,8 @@ class _Connection:
                 raise InvalidArgument([Violation(place, "is no operation id", "BAD_OPERATION_ID")])
             self._report(report)
         for index, beat in enumerate(request.beats):
-            await self._turn(index)
+            if index % HEARD_AT_A_TIME == HEARD_AT_A_TIME - 1:
+                await anyio.lowlevel.checkpoint()
             self._workers.beat(self.session, _key(beat.attempt))
         if self._is_over:
             return
@@ -250,10 +253,6 @@ class _Connection:
     def _is_over(self) -> bool:
         """True once another connection has taken the session over."""
         return self.session.connection != self._number
-
-    async def _turn(self, heard: int) -> None:
-        if heard % HEARD_AT_A_TIME == HEARD_AT_A_TIME - 1:
-            await anyio.lowlevel.checkpoint()
 
     def _report(self, report: pb.Report) -> None:
         key, by = _key(report.attempt), self.session.principal

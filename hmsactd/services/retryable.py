@@ -8,8 +8,11 @@ from email.utils import parsedate_to_datetime
 
 from grpc import StatusCode
 
-HTTP_RETRYABLE = frozenset((408, 425, 429))
-"""Among 4xx, those that are about the moment and not about the request (RFC 9110, RFC 8470, RFC 6585)."""
+HTTP_RETRYABLE = frozenset((401, 403, 407, 408, 425, 429))
+"""Among 4xx, those that are not about the request (RFC 9110, RFC 8470, RFC 6585): about the moment, or about who calls.
+
+A credential that has run out must not end a citizen's request: its steps stall, and an operator retries them.
+"""
 
 HTTP_PERMANENT = frozenset((501, 505))
 """Among 5xx, those that will say the same tomorrow."""
@@ -25,15 +28,16 @@ GRPC_PERMANENT = frozenset(
         StatusCode.INVALID_ARGUMENT,
         StatusCode.NOT_FOUND,
         StatusCode.ALREADY_EXISTS,
-        StatusCode.PERMISSION_DENIED,
-        StatusCode.UNAUTHENTICATED,
         StatusCode.FAILED_PRECONDITION,
         StatusCode.OUT_OF_RANGE,
         StatusCode.UNIMPLEMENTED,
         StatusCode.DATA_LOSS,
     )
 )
-"""As in proto/hmsact/v1/step.proto. UNKNOWN is what an exception in a server becomes, and exceptions are retried."""
+"""As in proto/hmsact/v1/step.proto. UNKNOWN is what an exception in a server becomes, and exceptions are retried.
+
+UNAUTHENTICATED and PERMISSION_DENIED are about who calls, as 401 and 403 are.
+"""
 
 GRPC_UNREACHABLE = frozenset((StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED))
 

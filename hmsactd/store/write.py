@@ -243,11 +243,8 @@ def _write_log(connection: sqlite3.Connection, batch: Batch) -> None:
     ]
     many(connection, partial(_insert, "INTO event (position, namespace, operation, sequence, record, leaf)"), events)
     many(connection, partial(_insert, "INTO payload (namespace, operation, sequence, name, sealed)"), payloads)
-    if batch.nodes:
-        connection.executemany(
-            "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)",
-            [(node.level, node.position, node.hash) for node in batch.nodes],
-        )
+    nodes = [(node.level, node.position, node.hash) for node in batch.nodes]
+    many(connection, partial(_insert, "INTO node (level, position, hash)"), nodes)
     connection.execute("INSERT INTO seal (size, note) VALUES (?, ?)", (batch.size, batch.seal))
 
 

@@ -50,8 +50,8 @@ class StepServiceServicer(object):
         """Does one attempt of one step, and returns what came of it.
 
         It may be called more than once for the same step, also after it has done it: the idempotency key stays the same.
-        A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-        UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
+        A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+        FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,8 +37,8 @@ class StepServiceStub:
     """Does one attempt of one step, and returns what came of it.
 
     It may be called more than once for the same step, also after it has done it: the idempotency key stays the same.
-    A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-    UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
+    A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+    FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
     """
 
 @_typing.type_check_only
@@ -50,8 +50,8 @@ class StepServiceAsyncStub(StepServiceStub):
     """Does one attempt of one step, and returns what came of it.
 
     It may be called more than once for the same step, also after it has done it: the idempotency key stays the same.
-    A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-    UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
+    A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+    FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
     """
 
 class StepServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,8 +66,8 @@ class StepServiceServicer(metaclass=_abc_1.ABCMeta):
         """Does one attempt of one step, and returns what came of it.
 
         It may be called more than once for the same step, also after it has done it: the idempotency key stays the same.
-        A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-        UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
+        A status other than OK is a failure: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+        FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and DATA_LOSS for good, any other to be retried.
         """
 
 def add_StepServiceServicer_to_server(servicer: StepServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
