@@ -18,7 +18,7 @@ TIME = re.compile(r"[0-9]{4}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0
 
 # RFC 8785 for what a record may hold: ASCII keys sort by byte, and integers are the only numbers.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 
 
 KEY_REMEMBERED_MAX = 64
@@ -32,7 +32,7 @@ def _compact(value: object) -> str:
         return json.encoder.encode_basestring_ascii(value)  # type: ignore[arg-type]
     if kind is int:
         return str(value)
-    return _CONSTANTS[value] if kind is bool or value is None else _encoder.encode(value)  # type: ignore[index]
+    return _CONSTANTS[value] if kind is bool or value is None else _encode(value)  # type: ignore[index]
 
 
 _CONSTANTS = {True: "true", False: "false", None: "null"}

@@ -7,7 +7,7 @@ the tests compare it with the plain way. Sequence decides which event a record i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import lru_cache
 from typing import Any, Final, get_args
@@ -56,12 +56,18 @@ class Place:
         )
 
 
-def draft(event: Event, name: str | None, place: Place, sequence: int) -> Draft:
-    """Drafts the record of an event; `name` is that of its step or checkpoint. Raises ValueError if it isn't ASCII."""
+def draft(
+    event: Event, name: str | None, place: Place, sequence: int, said: Sequence[tuple[str, Payload]] | None = None
+) -> Draft:
+    """Drafts the record of an event; `name` is that of its step or checkpoint. Raises ValueError if it isn't ASCII.
+
+    `said` are its `payloads`, for whoever has them already.
+    """
     kind = KINDS[event.kind]
+    said = payloads(event) if said is None else said
     made = Draft(
         f'{{"at":"{moment.written(event.at)}","data":{kind.data(event)}{place.after_data}',
-        f',"kind":"{event.kind}"{place.after_kind}{kind.commitments(event)},"prev":',
+        f',"kind":"{event.kind}"{place.after_kind}{_commitments(said)},"prev":',
         f',"principal":{_principal(event.by)},"sequence":{sequence},"subject":{kind.subject(event, name)}'
         f',"v":{VERSION},"version":{VERSION}}}',
     )
@@ -80,6 +86,8 @@ def decode(record: bytes) -> Event | None:
 def payloads(event: Event) -> list[tuple[str, Payload]]:
     """Returns what was said in an event, by name."""
     names = KINDS[event.kind].payload_names
+    if not names:
+        return []
     return [(name, payload) for name in names if (payload := getattr(event, name)) is not None]
 
 
@@ -109,10 +117,6 @@ class Kind:
         """Returns the JSON of the fields that are not what they are by default."""
         said = [write(name, value) for name, default, write in self._data if (value := getattr(event, name)) != default]
         return "{" + ",".join(said) + "}"
-
-    def commitments(self, event: Event) -> str:
-        """Returns the JSON of what was said, by commitment and size."""
-        return "{" + ",".join([_commitment(name, payload) for name, payload in payloads(event)]) + "}"
 
     def subject(self, event: Event, name: str | None) -> str:
         """Returns the JSON of the step or checkpoint that the event is about; null for the operation as a whole."""
@@ -145,8 +149,12 @@ class Kind:
         return self.event_class(**values)
 
 
-def _commitment(name: str, payload: Payload) -> str:
-    return f'"{name}":{{"commitment":"{payload.commitment}","size":{payload.size}}}'
+def _commitments(said: Sequence[tuple[str, Payload]]) -> str:
+    """Returns the JSON of what was said, by commitment and size."""
+    if not said:
+        return "{}"
+    members = [f'"{name}":{{"commitment":"{payload.commitment}","size":{payload.size}}}' for name, payload in said]
+    return "{" + ",".join(members) + "}"
 
 
 def _default(field: Field[Any]) -> object:

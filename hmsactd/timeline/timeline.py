@@ -331,8 +331,9 @@ class Timeline:
         for sequence, event in enumerate(events, self.sequence + 1):
             assert event.at >= at, "time does not go back on a timeline: whoever decides takes the later of the two"
             at = event.at
-            drafts.append(codec.draft(event, names.get(getattr(event, "instance", 0)), place, sequence))
-            for name, payload in codec.payloads(event):
+            said = codec.payloads(event)
+            drafts.append(codec.draft(event, names.get(getattr(event, "instance", 0)), place, sequence, said))
+            for name, payload in said:
                 sealed = seal(payload, place.namespace, place.operation, sequence, name)
                 rows.append(PayloadRow(sequence, name, sealed))
         return drafts, rows

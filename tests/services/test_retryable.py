@@ -15,13 +15,14 @@ NOW = 1_767_603_600_000_000
 
 def test_http_statuses_are_sorted_as_the_handbook_says() -> None:
     retryable = {status for status in range(300, 600) if not is_permanent_http(status)}
-    assert retryable == {408, 425, 429, *range(500, 600)} - {501, 505}
+    assert retryable == {401, 403, 407, 408, 425, 429, *range(500, 600)} - {501, 505}
 
 
 def test_every_status_of_grpc_is_sorted() -> None:
     retryable = set(StatusCode) - GRPC_PERMANENT - {StatusCode.OK}
     assert {status.name for status in retryable} == {
-        *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNKNOWN")
+        *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"),
+        *("UNAUTHENTICATED", "UNAVAILABLE", "UNKNOWN"),
     }
 
 
