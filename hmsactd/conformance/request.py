@@ -1,4 +1,4 @@
-"""A call as an agency's endpoint gets it over HTTP: the JSON body, and the headers with its signature."""
+"""A call as an agency's endpoint gets it over HTTP: what the daemon sends, and signatures that it would not make."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from standardwebhooks import Webhook
+
+from hmsactd.engine.session import AttemptKey, Call
+from hmsactd.services.request import body_of, headers_of
 
 PATIENCE: Final = timedelta(minutes=1)
 AGENT: Final = "hmsactd-conformance"
@@ -30,34 +33,29 @@ class Request:
 
     def body(self, svc: str) -> bytes:
         """The body, as bytes that are signed."""
-        deadline = (datetime.now(UTC) + PATIENCE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        told = {
-            "namespace": "default",
-            "operation": f"op_{self.key.replace('-', '')[:26]}",
-            "definition": "conformance",
-            "svc": svc,
-            "step": self.step,
-            "instance": 1,
-            "attempt": self.attempt,
-            "idempotency_key": self.key,
-            "deadline": deadline,
-            "input": self.input,
-            "outputs": {},
-            "skipped": [],
-            "left_out": [],
-            "completion_token": "",
-        }
-        return json.dumps(told | self.further).encode()
+        deadline = datetime.now(UTC) + PATIENCE
+        body = body_of(self._call, "default", svc, round(deadline.timestamp() * 1_000_000))
+        return json.dumps(json.loads(body) | self.further).encode()
 
     def headers(self) -> dict[str, str]:
         """What every request says of itself."""
-        return {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            "Idempotency-Key": f'"{self.key}"',
-            "User-Agent": AGENT,
-        }
+        return headers_of(self._call, b"", (), 0, AGENT)
+
+    @property
+    def _call(self) -> Call:
+        """The attempt as the daemon would have it."""
+        return Call(
+            key=AttemptKey(f"op_{self.key.replace('-', '')[:26]}", 1, self.attempt),
+            step=self.step,
+            definition="conformance",
+            idempotency_key=self.key,
+            deadline_at=None,
+            heartbeat_ms=None,
+            input=json.dumps(self.input).encode(),
+            outputs={},
+            skipped=(),
+            left_out=(),
+        )
 
 
 def signed(key: str, body: bytes, secret: Webhook, at: datetime | None = None) -> dict[str, str]:

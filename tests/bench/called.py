@@ -13,7 +13,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.__main__ import DAEMON, HERE, process
+from tests.bench.w1 import DAEMON, HERE, process
 
 
 def figure(how: str, in_flight: int, seconds: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from tests.bench.__main__ import DAEMON, HERE, process
+from tests.bench.w1 import DAEMON, HERE, process
 
 FOLLOWERS = [1, 10, 100]
 

@@ -434,5 +434,7 @@ def test_list_says_every_option_in_one_filter_and_counts_with_it(fake: FakeDaemo
 def test_list_names_all_bad_values_at_once(hmsact: Hmsact) -> None:
     said = hmsact("list", "--state", "odd", "--alarm", "red", "--label", "x", "--since", "yesterday")
     assert said.code == 2
+    assert len(said.err.splitlines()) == 1
+    assert "\\n" not in said.err
     for wrong in ("--state odd", "--alarm red", "--label x", "--since yesterday"):
         assert wrong in said.err

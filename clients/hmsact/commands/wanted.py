@@ -65,7 +65,7 @@ def wanted_of(said: dict[str, Any]) -> Wanted:
         if said[name] is not None:
             said[name] = _time(name, said[name], faults)
     if faults:
-        raise click.UsageError("\n".join(faults))
+        raise click.UsageError("; ".join(faults))
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
     return cast("Wanted", {name: value for name, value in {**chosen, "labels": labels}.items() if value})
 

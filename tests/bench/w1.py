@@ -1,0 +1,67 @@
+"""W1: four-step operations through real processes, all of it durable; the daemon against the floor, in turn.
+
+Prints one JSON line a figure. `--seconds` is how long each figure is measured, `--in-flight` which loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DAEMON = (
+    *(sys.executable, "-m", "hmsactd", "serve", "--dev", "--ready-json"),
+    *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"),
+)
+FLOOR = (sys.executable, str(HERE / "floor.py"))
+
+
+@contextmanager
+def process(*command: str) -> Iterator[str]:
+    """A process, while the context lasts; gives the first line that it prints."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            yield running.stdout.readline()
+        finally:
+            running.terminate()
+            try:
+                running.wait(15)
+            except subprocess.TimeoutExpired:
+                running.kill()
+
+
+def figure(server: tuple[str, ...], in_flight: int, seconds: float) -> dict[str, float]:
+    """One figure from a fresh server, worker and client."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        address = json.loads(stack.enter_context(process(*server, directory)))["grpc"]
+        assert stack.enter_context(process(sys.executable, str(HERE / "worker.py"), address)).strip() == "ready"
+        client = (sys.executable, str(HERE / "client.py"), address, str(in_flight), str(seconds))
+        printed = subprocess.run(client, check=True, capture_output=True, text=True).stdout
+        return dict(json.loads(printed))
+
+
+def main() -> None:
+    """Measure every load, the floor first and then the daemon, and print the ratio with both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 64, 256, 1024])
+    said = parser.parse_args()
+    for in_flight in said.in_flight:
+        floor = figure(FLOOR, in_flight, said.seconds)
+        daemon = figure(DAEMON, in_flight, said.seconds)
+        ratio = round(daemon["operations_per_second"] / floor["operations_per_second"], 3)
+        print(json.dumps({"bench": "W1", "in_flight": in_flight, "of": "floor", **floor}), flush=True)
+        line = {"bench": "W1", "in_flight": in_flight, "of": "hmsactd", **daemon, "ratio_to_floor": ratio}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
