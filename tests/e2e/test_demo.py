@@ -46,6 +46,7 @@ def test_without_a_terminal_the_demo_approves_by_itself_and_proves_the_record() 
         "verified against the key that was given",
     ):
         assert line in said, said
+    assert "Python" not in said
 
 
 @pytest.mark.parametrize(("verb", "code"), [("approve", 0), ("reject", 1)])

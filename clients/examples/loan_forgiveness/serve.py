@@ -99,7 +99,9 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def end_with_parent() -> None:
     """Whoever started us holds the other end of stdin: it closes even when they are killed."""
-    sys.stdin.buffer.read()
+    # Not by reading sys.stdin: whoever waits there holds a lock that the interpreter wants when it ends.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
