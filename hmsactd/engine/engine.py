@@ -181,7 +181,7 @@ class Engine:
         """Start an operation under a new id."""
         started: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self.intake.refusal is not None:
-            started.set_exception(self.intake.refusal)
+            started.set_exception(self.intake.refusal.with_traceback(None))
             return started
         if self._open[namespace] >= self._limits.open_operations_max:
             most = self._limits.open_operations_max

@@ -51,7 +51,10 @@ class Requests:
         the request has been, and that spares every start a read.
         """
         if key is None:
-            return (before and await before()) or await self._done(namespace, await run())
+            if before is None:
+                # Nobody but the caller waits for it: it need not outlast them.
+                return await self._done(namespace, await run())
+            return await before() or await self._done(namespace, await asyncio.shield(run()))
         slot = (key.namespace, key.principal, key.rpc, key.request_id)
         while (twin := self._under_way.get(slot)) is not None:
             await twin.wait()

@@ -128,6 +128,27 @@ async def test_whoever_gives_up_and_asks_again_gets_what_was_done(world: World) 
     assert world.requests._under_way == {}
 
 
+async def test_a_start_that_looks_for_its_key_outlasts_its_caller_even_without_a_request_id(world: World) -> None:
+    begun: list[asyncio.Future[Answer]] = []
+
+    def run() -> asyncio.Future[Answer]:
+        begun.append(world.engine.start(SPACE, Start(CITIZEN, FLOW, commit(b"1")), NOTHING_GIVEN))
+        return begun[0]
+
+    async def nobody_has_the_key() -> None:
+        return None
+
+    caller = world.do(world.requests.once(SPACE, None, run, before=nobody_has_the_key))
+    await world.turn()
+    assert begun
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    # Whoever keeps the key for it can tell when it has ended, and how.
+    assert not begun[0].cancelled()
+    assert (await begun[0]).operation_id
+
+
 async def test_whoever_asks_again_while_the_first_is_being_recorded_waits_for_it(
     world: World, store: TroubledStore
 ) -> None:
