@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hmsact.duration import Duration
-from hmsact.plain import plain, time_of, time_or_none, word
+from hmsact.plain import plain, time_of, time_or_none, time_text, word
 from hmsact.principal import Principal, principal_of
 from hmsact.recorded import Recorded, recorded_of
 from hmsact.v1 import job_pb2
@@ -43,6 +43,10 @@ class JobResult:
     recorded: Recorded | None
     reason: str
     message: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as a value that can be written as JSON."""
+        return {**asdict(self), "time": time_text(self.time) if self.time else None}
 
 
 class JobFacts:

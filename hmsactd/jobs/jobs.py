@@ -61,6 +61,7 @@ class Jobs:
         self._parts = parts
         self._limits = limits
         self._running: dict[tuple[str, str], Run] = {}
+        self._watching: dict[tuple[str, str], set[Changes]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -112,12 +113,13 @@ class Jobs:
         place = (row.namespace, row.job)
         if self._tasks is not None and not self._stopping.is_set() and place not in self._running:
             try:
-                run = Run(self._parts, row)
+                run = Run(self._parts, row, lambda: self._tell(place))
             except (Unreadable, TypeError, ValueError, KeyError):
                 # Another key, or words of a later version: nobody else's job waits for that.
                 log.exception("a job can't be read", job=row.job)
                 return
             self._running[place] = run
+            self._tell(place)
             self._tasks.create_task(self._live(place, run), name=row.job)
 
     async def _live(self, place: tuple[str, str], run: Run) -> None:
@@ -180,7 +182,7 @@ class Jobs:
         return run.standing if run is not None else Standing(known)
 
     def _admit(self, namespace: str) -> None:
-        if self._stopping.is_set() or self._tasks is None:
+        if self._stopping.is_set():
             raise Unavailable("SHUTTING_DOWN", "the daemon is shutting down")
         most = self._limits.open_max
         if sum(1 for space, _ in self._running if space == namespace) >= most:
@@ -245,16 +247,19 @@ class Jobs:
 
     @contextmanager
     def watched(self, namespace: str, job: str) -> Iterator[Changes]:
-        """News of a job that is under way; of any other there is none."""
-        changes = Changes()
-        run = self._running.get((namespace, job))
-        if run is not None:
-            run.hears.add(changes.told)
+        """News of a job, also if it is yet to be taken up."""
+        changes, place = Changes(), (namespace, job)
+        self._watching.setdefault(place, set()).add(changes)
         try:
             yield changes
         finally:
-            if run is not None:
-                run.hears.discard(changes.told)
+            self._watching[place].discard(changes)
+            if not self._watching[place]:
+                del self._watching[place]
+
+    def _tell(self, place: tuple[str, str]) -> None:
+        for changes in self._watching.get(place, ()):
+            changes.told()
 
     def open_counts(self) -> Counter[tuple[str, str, str]]:
         """How many jobs are open, by namespace, action, and whether they are running or held up."""

@@ -69,6 +69,7 @@ class Parts:
     gatekeeper: Gatekeeper
     observer: Observer
     places: asyncio.Semaphore
+    again_after_s: float = AGAIN_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,14 @@ Turn = tuple[ResultRow, Summary | None]
 
 
 class Run:
-    """A job under way. `run` returns when it has ended, or has been told to stop."""
+    """A job under way. `run` returns when it has ended, or has been told to stop; `tell` is called at every change."""
 
-    def __init__(self, parts: Parts, row: JobRow) -> None:
+    def __init__(self, parts: Parts, row: JobRow, tell: Callable[[], None]) -> None:
         self.row = row
         """The job as last kept."""
         self.ended = asyncio.Event()
-        self.hears: set[Callable[[], None]] = set()
-        """Are told of everything that changes."""
         self._parts = parts
+        self._tell = tell
         self._action = Action(row.action)
         self._words = Words.of(row, parts.timelines)
         self._by = principal_of(row)
@@ -287,10 +287,10 @@ class Run:
     async def _pause(self) -> None:
         # A job that is cancelled meanwhile has its end to write down: it does not go round and round for that.
         if self._ending.is_set() and not self._is_stopping:
-            await asyncio.sleep(AGAIN_AFTER_S)
+            await asyncio.sleep(self._parts.again_after_s)
             return
         try:
-            async with asyncio.timeout(AGAIN_AFTER_S):
+            async with asyncio.timeout(self._parts.again_after_s):
                 await self._ending.wait()
         except TimeoutError:
             pass
@@ -299,10 +299,6 @@ class Run:
         if reason != self._held_up_by:
             self._held_up_by = reason
             self._tell()
-
-    def _tell(self) -> None:
-        for hear in tuple(self.hears):
-            hear()
 
 
 def begun_by(where: Where, at: int) -> Where:
