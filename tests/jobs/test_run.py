@@ -158,12 +158,11 @@ def test_a_filter_that_leaves_nothing_to_do_is_known_beforehand() -> None:
 async def lived(store: TroubledStore, action: Action = Action.CANCEL) -> tuple[World, Standing]:
     """Ten operations, a job over them, and whatever trouble the store has; to its end."""
     async with living(store) as world:
+        struck, store.at_write = store.at_write, frozenset()
         operations = await some(world, 10)
-        calm, store.at_write = store.at_write, frozenset()
         office = Office(world)
         job = await office.begin(action, request_id="once")
-        store.writes = 0
-        store.at_write = calm
+        store.writes, store.at_write = 0, struck
         ending = world.do(office.ended(job))
         while not ending.done():
             await asyncio.wait([ending], timeout=0.01)
