@@ -39,8 +39,9 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def servicer(world: World) -> WorkerServicer:
-    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests, None)
-    return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX))
+    nobody: Any = None
+    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests)
+    return WorkerServicer(Desk(Settings(), Bounds(), *parts, nobody), Patience(), Streams(STREAMS_MAX))
 
 
 def working(servicer: WorkerServicer, requests: AsyncIterator[pb.WorkRequest]) -> Responses:
