@@ -70,26 +70,24 @@ def _decision(kept: Kept, operation: Operation, said: Said) -> Decision:
 def _problem(kept: Kept, tale: Tale) -> Problem:
     event, instance = kept.event, _instance(kept.event)
     due_at, late_ms = getattr(event, "due_at", None), getattr(event, "late_ms", 0)
-    name, is_open = tale.operation.name_of(instance), _is_open(event, tale.operation, tale)
+    name, is_open = tale.operation.name_of(instance), _is_open(kept, tale)
     return Problem(event.kind, name, instance, event.by, event.at, kept.sequence, is_open, due_at, late_ms)
 
 
-def _is_open(event: e.Event, operation: Operation, tale: Tale) -> bool:
-    """Whether a problem is still one: of several of its kind at the same item, the last."""
-    instance, item = _instance(event), operation.current
-    is_current = instance == 0 or (item is not None and item.instance == instance)
-    later = [
-        kept
-        for kept in tale.problems
-        if kept.event.kind == event.kind and _instance(kept.event) == instance and kept.event.at > event.at
-    ]
-    if operation.is_final or not is_current or later:
+def _is_open(kept: Kept, tale: Tale) -> bool:
+    """Whether a problem is still one; of several of its kind at the same item, the last may be."""
+    operation, event, instance = tale.operation, kept.event, _instance(kept.event)
+    item = operation.current
+    if operation.is_final or (instance and (item is None or item.instance != instance)):
+        return False
+    alike = [one for one in tale.problems if one.event.kind == event.kind and _instance(one.event) == instance]
+    if kept is not alike[-1]:
         return False
     match event:
         case e.StepStalled():
             return item is not None and item.state is StepState.STALLED
         case e.SlaAtRisk():
-            clock = operation.clock if instance == 0 or item is None else item.clock
+            clock = item.clock if instance and item is not None else operation.clock
             return clock is not None and not clock.is_breached
         case e.Unattended():
             return item is not None and item.is_unattended

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from hmsactd.account.account import Wait
 from hmsactd.account.attended import Attended
+from hmsactd.account.mishaps import mishap
 from hmsactd.account.spoken import Said, SpokenState, quote
 from hmsactd.account.tale import Kept, Tale
 from hmsactd.account.words import Times, a_role, actor, counted, name_of, ordinal, person, span
@@ -115,12 +116,12 @@ class Headline:
         """What else helps whoever waits, a sentence each."""
         match wait.kind, item:
             case "resume", StepItem(state=StepState.RUNNING, definition=definition):
-                yield f"{definition.svc} may finish {name_of(definition.name)}. Nothing else begins until it is resumed."
+                yield f"{definition.svc} may finish {name_of(definition.name)}."
+                yield "Nothing else begins until it is resumed."
             case "resume", _:
-                yield "Nothing begins until somebody resumes it."
+                yield "Nothing begins until it is resumed."
             case "worker", _ if wait.workers is not None:
-                connected = counted(wait.workers, "worker is", "workers are") if wait.workers else "No worker is"
-                yield f"{connected} connected that can take it."
+                yield _connected(wait.workers)
             case "report", _ if wait.heard_at is not None:
                 yield f"A sign of life came at {self._when.at(wait.heard_at)}."
             case "clock", StepItem(definition=definition, failures=failures) if wait.retry_at is not None:
@@ -180,18 +181,23 @@ class Headline:
         return f", when {actor(kept.event.by)} decided against {self._name(end.instance)}{comment}"
 
     def _failed(self, end: e.OperationFailed) -> str:
-        item, kept = self._operation.item(end.instance), self._tale.failure
-        svc = item.definition.svc if isinstance(item, StepItem) else "nobody"
-        error = ""
-        if kept is not None and isinstance(kept.event, e.StepFailed):
-            error = self._said.of(kept.sequence, "error", kept.event.error).quoted("error")
-        return f", because {svc} could not do {self._name(end.instance)}{error or f' (code {end.code})'}"
+        item, failure = self._operation.item(end.instance), self._tale.failure
+        assert isinstance(item, StepItem), "an operation fails at a step"
+        assert failure is not None, "an operation fails because a step has"
+        why = mishap(*failure, self._said)
+        return f", because {self._name(end.instance)} went wrong at {item.definition.svc}, which {why}"
 
     def _name(self, instance: int) -> str:
         return name_of(self._operation.name_of(instance))
 
     def _reason(self, kept: Kept) -> str:
         return self._said.of(kept.sequence, "reason", getattr(kept.event, "reason", None)).quoted("reason")
+
+
+def _connected(workers: int) -> str:
+    if not workers:
+        return "No worker that could take it is connected."
+    return f"{counted(workers, 'worker that could take it is', 'workers that could take it are')} connected, none free."
 
 
 def _overdue_ms(due_at: int | None, now: int) -> int:

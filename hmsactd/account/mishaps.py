@@ -1,33 +1,40 @@
-"""What went wrong with the attempts at a step, in one sentence however many they were."""
+"""What went wrong with the attempts at a step, to follow the name of its service: of one, or of all in a sentence."""
 
 from __future__ import annotations
 
-from hmsactd.account.passage import Passage
+from hmsactd.account.passage import LOST, SILENT, Passage
 from hmsactd.account.spoken import Said
 from hmsactd.account.words import joined, times
+from hmsactd.core import events as e
+
+_ERROR = "answered with an error"
+_SILENCE = "did not answer in time"
+_LOSS = "lost its worker"
+
+
+def mishap(sequence: int, failed: e.StepFailed, said: Said) -> str:
+    """What went wrong with one attempt."""
+    if failed.code in SILENT:
+        return _SILENCE
+    return _LOSS if failed.code == LOST else _ERROR + _words(sequence, failed, said)
 
 
 def mishaps(passage: Passage, said: Said) -> str:
-    """What was asked and what came of it, to follow the name of the service; empty if nothing went wrong."""
-    counts = (
-        (passage.losses, "lost its worker"),
-        (passage.silences, "did not answer in time"),
-        # The last of them, so that its words can follow.
-        (passage.errors, "answered with an error"),
-    )
-    parts = [f"{what} {times(count)}" for count, what in counts if count]
+    """How often the service was asked, and what went wrong how often; empty if nothing did."""
+    # Errors come last, so that the words of the last one can follow.
+    counts = ((passage.losses, _LOSS), (passage.silences, _SILENCE), (passage.errors, _ERROR))
+    parts = [(what, count) for count, what in counts if count]
     if not parts:
         return ""
     if passage.starts == 1 and len(parts) == 1:
-        return next(what for count, what in counts if count) + _last_error(passage, said)
-    asked = [f"was asked {times(passage.starts)}"] if passage.starts else []
-    return joined([*asked, *parts]) + _last_error(passage, said)
-
-
-def _last_error(passage: Passage, said: Said) -> str:
+        told = parts[0][0]
+    else:
+        asked = [("was asked", passage.starts)] if passage.starts else []
+        told = joined([f"{what} {times(count)}" for what, count in (*asked, *parts)])
     if passage.error is None:
-        return ""
-    sequence, failure = passage.error
-    quoted = said.of(sequence, "error", failure.error).quoted("error")
-    last = ", the last time" if passage.errors > 1 else ""
-    return last + (quoted or f" with the code {failure.code}")
+        return told
+    return told + (", the last time" if passage.errors > 1 else "") + _words(*passage.error, said)
+
+
+def _words(sequence: int, failed: e.StepFailed, said: Said) -> str:
+    return said.of(sequence, "error", failed.error).quoted("error") or f" with the code {failed.code}"

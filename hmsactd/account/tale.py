@@ -14,7 +14,6 @@ from hmsactd.account.passage import Folded, Passage
 from hmsactd.core import events as e
 from hmsactd.core.apply import apply
 from hmsactd.core.operation import CheckpointItem, Operation
-from hmsactd.core.payload import Payload
 
 PASSAGES_MAX = 40
 """Passages that are told; of more, those that say least are folded into one. Nobody reads more on the phone."""
@@ -50,7 +49,7 @@ class Tale:
         self._start: Kept | None = None
         self.pause: Kept | None = None
         self.end: Kept | None = None
-        self.failure: Kept | None = None
+        self.failure: tuple[int, e.StepFailed] | None = None
 
     @property
     def operation(self) -> Operation:
@@ -139,7 +138,7 @@ class Tale:
                 self.problems.append(Kept(sequence, event))
                 self.problem_count += 1
             case e.StepFailed():
-                self.failure = Kept(sequence, event)
+                self.failure = sequence, event
             case _:
                 pass
 
@@ -165,9 +164,9 @@ class Tale:
         return sorted({sequence for sequence, _ in self._with_words()})
 
     def _with_words(self) -> Iterator[tuple[int, e.Event]]:
-        kept = [*self.decisions, *filter(None, (self.end, self.pause, self.failure))]
-        told = [(passage.sequence, passage.last) for passage in self.passages]
-        told += [passage.error for passage in self.passages if passage.error is not None]
-        for sequence, event in (*told, *((one.sequence, one.event) for one in kept)):
+        kept = (*self.decisions, *filter(None, (self.start, self.end, self.pause)))
+        last = [(passage.sequence, passage.last) for passage in self.passages]
+        errors = filter(None, (self.failure, *(passage.error for passage in self.passages)))
+        for sequence, event in (*last, *errors, *((one.sequence, one.event) for one in kept)):
             if any(getattr(event, name, None) for name in QUOTED_PAYLOADS):
                 yield sequence, event
