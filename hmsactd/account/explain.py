@@ -49,8 +49,10 @@ def _entry(passage: Passage, sentence: str, operation: Operation) -> Entry:
 
 
 def _folded_entry(folded: Folded, when: Times) -> Entry:
-    sequences = (folded.first_sequence, folded.last_sequence)
-    return Entry(folded_sentence(folded, when), folded.last_at, "folded", "", 0, sequences, folded.count - 2)
+    sequences = tuple(sorted({folded.first_sequence, folded.last_sequence}))
+    return Entry(
+        folded_sentence(folded, when), folded.last_at, "folded", "", 0, sequences, folded.count - len(sequences)
+    )
 
 
 def _decision(kept: Kept, operation: Operation, said: Said) -> Decision:

@@ -205,7 +205,7 @@ class Sentences:
         item, name = self._operation.item(event.instance), self._name(event.instance)
         again = "" if count == 1 else f", for the {ordinal(count)} time"
         if isinstance(item, StepItem):
-            told = f"{name} had waited {span(item.definition.unattended_ms)} without a worker of {item.definition.svc}"
+            told = f"{name} had waited {span(item.definition.unattended_ms)} for a worker of {item.definition.svc}"
         else:
             told = f"nobody was known who may decide {name}"
         return f"{actor(event.by)} noticed that {told}{again}.{_late_by(event.late_ms)}"

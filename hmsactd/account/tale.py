@@ -6,7 +6,6 @@ However long a history is, a tale of it is short: it can be gathered page by pag
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -156,17 +155,18 @@ class Tale:
             for key in oldest[:surplus]:
                 self.folded.add(self._passages.pop(key))
 
-    # -- what was said -------------------------------------------------------------------------------------------------
-
     @property
     def quoted(self) -> list[int]:
-        """The sequences whose words the account quotes; call it when everything is heard."""
-        return sorted({sequence for sequence, _ in self._with_words()})
+        """The sequences of events whose words the account quotes, once everything is heard."""
+        passages = self.passages
+        kept = [*self.decisions, *filter(None, (self.start, self.end, self.pause))]
+        told = [
+            *((passage.sequence, passage.last) for passage in passages),
+            *filter(None, (self.failure, *(passage.error for passage in passages))),
+            *((one.sequence, one.event) for one in kept),
+        ]
+        return sorted({sequence for sequence, event in told if _has_words(event)})
 
-    def _with_words(self) -> Iterator[tuple[int, e.Event]]:
-        kept = (*self.decisions, *filter(None, (self.start, self.end, self.pause)))
-        last = [(passage.sequence, passage.last) for passage in self.passages]
-        errors = filter(None, (self.failure, *(passage.error for passage in self.passages)))
-        for sequence, event in (*last, *errors, *((one.sequence, one.event) for one in kept)):
-            if any(getattr(event, name, None) for name in QUOTED_PAYLOADS):
-                yield sequence, event
+
+def _has_words(event: e.Event) -> bool:
+    return any(getattr(event, name, None) is not None for name in QUOTED_PAYLOADS)

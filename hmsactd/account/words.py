@@ -64,9 +64,10 @@ def joined(parts: Sequence[str]) -> str:
 
 def span(span_ms: int) -> str:
     """A length of time, in its two largest units: "1 hour 30 minutes"; to the tenth below ten seconds."""
-    if span_ms < 10_000 and span_ms % 1000:
-        tenths = span_ms // 100
-        return f"{tenths // 10}.{tenths % 10} seconds" if tenths else "less than 0.1 seconds"
+    if 0 < span_ms < 100:
+        return "less than 0.1 seconds"
+    if span_ms < 10_000 and span_ms // 100 % 10:
+        return f"{span_ms // 1000}.{span_ms // 100 % 10} seconds"
     parts: list[str] = []
     for unit, unit_ms in _UNITS_MS:
         count, span_ms = divmod(span_ms, unit_ms)

@@ -153,6 +153,17 @@ def test_a_long_history_is_folded_and_its_decisions_and_problems_are_counted() -
     check(talk.events, talk.now)
 
 
+def test_a_single_event_that_is_folded_is_counted_once() -> None:
+    talk = begun(step("scan", "Scanner"))
+    for number in range(PASSAGES_MAX):
+        talk.wait("1s")
+        talk.hear(i.Resume(OPERATOR) if number % 2 else i.Pause(OPERATOR))
+    folded = account_of(talk).entries[1]
+    assert (folded.kind, folded.sequences, folded.sequences_left_out) == ("folded", (2,), 0)
+    assert folded.sentence.endswith("1 pause began.")
+    check(talk.events, talk.now)
+
+
 def test_many_different_people_who_are_refused_are_folded() -> None:
     talk = begun(checkpoint("review"))
     for number in range(500):

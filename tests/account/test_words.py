@@ -17,6 +17,7 @@ HOUR = 3_600_000_000
         (40, "less than 0.1 seconds"),
         (400, "0.4 seconds"),
         (1000, "1 second"),
+        (2040, "2 seconds"),
         (9_960, "9.9 seconds"),
         (10_500, "10 seconds"),
         (120_000, "2 minutes"),

@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
-from hmsact import Call, Checkpoint, InvalidArgument, NotFound, Orchestrator, Step, StepError
+from hmsact import Call, Checkpoint, InvalidArgument, NotFound, Operation, Orchestrator, Step, StepError
 from hmsact.testing import Daemon
 from hmsact.v1 import timeline_pb2
 
@@ -36,6 +36,12 @@ def hmsact(daemon: Daemon, *arguments: str, zone: str = "UTC") -> "subprocess.Co
     )
 
 
+def is_asked_after(daemon: Daemon, operation: Operation) -> bool:
+    """True once the decision is asked for; time passes until then, so that retries fall due."""
+    daemon.advance("1s")
+    return operation.refresh().awaited.kind == "decision"
+
+
 def test_the_account_of_a_whole_life_names_what_happened_who_decided_and_what_they_said(
     daemon: Daemon, act: Orchestrator
 ) -> None:
@@ -55,7 +61,7 @@ def test_the_account_of_a_whole_life_names_what_happened_who_decided_and_what_th
         name="loan_forgiveness", steps=steps, key="CASE-17", labels={"office": "east"}, requested_by="Jane Roe"
     )
     with daemon.serving(irs):
-        eventually(lambda: daemon.advance("10s") and operation.refresh().state == "waiting")
+        eventually(lambda: is_asked_after(daemon, operation))
     pending = act.why(operation)
     assert pending.state == "waiting"
     assert pending.headline.startswith("The operation “loan forgiveness” (key “CASE-17”) is waiting: since ")
