@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hmsact.account import Account
     from hmsact.aio import AsyncOrchestrator
     from hmsact.call import Call, StepError
     from hmsact.client import Orchestrator
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "account": ("Account",),
     "aio": ("AsyncOrchestrator",),
     "call": ("Call", "StepError"),
     "client": ("Orchestrator",),
@@ -77,6 +79,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Aborted",
+    "Account",
     "AlreadyExists",
     "AsyncEventStream",
     "AsyncOperation",

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from hmsact import flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Target, Tls, target
 from hmsact.counted import Counted, counted_of
@@ -401,6 +402,11 @@ class AsyncOrchestrator:
         reader = await self._reader(operation)
         told = [event async for event in self.events(reader.operation.id, all=True, follow=False)]
         return lines_of(told, is_final=reader.is_final, everything=all)
+
+    async def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when."""
+        request = self._requests.explain(operation, time_zone)
+        return Account((await self._call(self._stubs.timelines.ExplainOperation, request)).account)
 
     async def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.

@@ -34,6 +34,7 @@ _COMMANDS = {
     "get": "find.get",
     "events": "follow.events",
     "timeline": "follow.timeline",
+    "why": "why.why",
     "watch": "watch.watch",
     "pause": "steer.pause",
     "resume": "steer.resume",

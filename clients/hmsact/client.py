@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from hmsact import flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Tls, target
 from hmsact.counted import Counted, counted_of
@@ -452,6 +453,16 @@ class Orchestrator:
         reader = self._reader(operation)
         told = self.events(reader.operation.id, all=True, follow=False)
         return lines_of(told, is_final=reader.is_final, everything=all)
+
+    def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when.
+
+        `time_zone` is an IANA name such as "America/New_York", in which sentences tell times; UTC without it. Raises
+        NotFound, and InvalidArgument for a zone that the daemon does not know.
+        """
+        return Account(
+            self._call(self._timelines.ExplainOperation, self._requests.explain(operation, time_zone)).account
+        )
 
     def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.

@@ -321,6 +321,12 @@ class Requests:
                 request.since.FromDatetime(start)
         return request
 
+    def explain(self, operation: str | OperationFacts, time_zone: str | None) -> timeline_pb2.ExplainOperationRequest:
+        """Asks for an account."""
+        return timeline_pb2.ExplainOperationRequest(
+            namespace=self._namespace, operation_id=id_of(operation), time_zone=time_zone or ""
+        )
+
     def export(
         self, operation: str | OperationFacts, earlier_sizes: Sequence[int]
     ) -> timeline_pb2.ExportOperationRequest:

@@ -169,9 +169,8 @@ def _item(item: Item, said: Payloads, left_out: Container[int], now: int) -> ope
         message.checkpoint.CopyFrom(_checkpoint(item))
     if item.clock is not None:
         message.clock.CopyFrom(_clock(name, item.clock, now))
-        if item.clock.running_since is not None:
-            due_at = item.clock.running_since + item.clock.budget_ms * 1000 - item.clock.used_us
-            message.due_time.CopyFrom(_present(due_at))
+        if item.clock.due_at is not None:
+            message.due_time.CopyFrom(_present(item.clock.due_at))
     return message
 
 
