@@ -14,6 +14,10 @@ from hmsactd.definition.flow import Flow
 from hmsactd.value import value
 
 
+VIA_TOKEN = "token"
+"""How an outcome came: with the completion token of its attempt, from whoever may serve the step."""
+
+
 @value(frozen=True, slots=True)
 class ClockReading:
     """An SLA clock when it was stopped or started. `instance` 0 is the operation's own clock."""
@@ -66,8 +70,20 @@ class StepStarted:
 
 
 @value(frozen=True, slots=True)
+class StepDeferred:
+    """The worker of an attempt let go of it: it will be completed with its token. With `due_at`, by then or it times out."""
+
+    kind: ClassVar[str] = "step_deferred"
+    at: int
+    by: Principal
+    instance: int
+    attempt: int
+    due_at: int | None = None
+
+
+@value(frozen=True, slots=True)
 class StepDone:
-    """An attempt succeeded."""
+    """An attempt succeeded. `via` is "token" if it was completed with its token, and not reported by its worker."""
 
     kind: ClassVar[str] = "step_done"
     at: int
@@ -75,11 +91,12 @@ class StepDone:
     instance: int
     attempt: int
     output: Payload
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
 class StepFailed:
-    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which."""
+    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which. `via` as in step_done."""
 
     kind: ClassVar[str] = "step_failed"
     at: int
@@ -92,6 +109,7 @@ class StepFailed:
     retry_at: int | None = None
     error: Payload | None = None
     clocks: tuple[ClockReading, ...] = ()
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -142,7 +160,10 @@ class StepSkipped:
 
 @value(frozen=True, slots=True)
 class StepReportIgnored:
-    """A report came after the operation had ended. It is kept, since the world may have changed; nothing else does."""
+    """A report came after the operation had ended, or a completion by token after its attempt had (`via` as in step_done).
+
+    It is kept, since the world may have changed; nothing else does.
+    """
 
     kind: ClassVar[str] = "step_report_ignored"
     at: int
@@ -152,6 +173,7 @@ class StepReportIgnored:
     code: str
     output: Payload | None = None
     error: Payload | None = None
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -342,6 +364,7 @@ Event = (
     OperationStarted
     | StepQueued
     | StepStarted
+    | StepDeferred
     | StepDone
     | StepFailed
     | StepLost
