@@ -317,9 +317,9 @@ def _completed(story: _Story, told: i.CompleteStep) -> None:
     if item is None:
         raise too_late(story.operation, told)
     if told.output is None:
-        _fail(story, item, told.by, told.code, told.error, told.is_permanent, told.retry_after_ms, e.VIA_TOKEN)
+        _fail(story, item, told.by, told.code, told.error, told.is_permanent, told.retry_after_ms, e.VIA_COMPLETION)
     else:
-        story.add(e.StepDone(story.now, told.by, told.instance, told.attempt, told.output, e.VIA_TOKEN))
+        story.add(e.StepDone(story.now, told.by, told.instance, told.attempt, told.output, e.VIA_COMPLETION))
         _advance(story)
 
 
@@ -327,7 +327,7 @@ def _note_late_completion(story: _Story, told: i.NoteLateCompletion) -> None:
     """Keep the first completion of an attempt that came too late: the world may have changed."""
     item = story.operation.item(told.instance)
     if isinstance(item, StepItem) and told.attempt <= item.attempt and item.completion(told.attempt) is None:
-        code, via = told.code or "DONE", e.VIA_TOKEN
+        code, via = told.code or "DONE", e.VIA_COMPLETION
         story.add(
             e.StepReportIgnored(story.now, told.by, told.instance, told.attempt, code, told.output, told.error, via)
         )

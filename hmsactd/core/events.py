@@ -13,8 +13,7 @@ from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import Flow
 from hmsactd.value import value
 
-
-VIA_TOKEN = "token"
+VIA_COMPLETION = "token"
 """How an outcome came: with the completion token of its attempt, from whoever may serve the step."""
 
 
@@ -71,7 +70,7 @@ class StepStarted:
 
 @value(frozen=True, slots=True)
 class StepDeferred:
-    """The worker of an attempt let go of it: it will be completed with its token. With `due_at`, by then or it times out."""
+    """An attempt will be completed with its token, and is in nobody's hands: with `due_at` by then, or it times out."""
 
     kind: ClassVar[str] = "step_deferred"
     at: int
@@ -96,7 +95,7 @@ class StepDone:
 
 @value(frozen=True, slots=True)
 class StepFailed:
-    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which. `via` as in step_done."""
+    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which. `via` as in done."""
 
     kind: ClassVar[str] = "step_failed"
     at: int
@@ -160,7 +159,7 @@ class StepSkipped:
 
 @value(frozen=True, slots=True)
 class StepReportIgnored:
-    """A report came after the operation had ended, or a completion by token after its attempt had (`via` as in step_done).
+    """A report came after the operation had ended, or a completion by token (`via`) after its attempt had.
 
     It is kept, since the world may have changed; nothing else does.
     """
