@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hmsact.inbox import Pending, Shown
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
-    from hmsact.recorded import Receipt, Recorded
+    from hmsact.recorded import CompletedStep, Receipt, Recorded
     from hmsact.stream import AsyncEventStream, EventStream
     from hmsact.system import SystemInfo
     from hmsact.timeline import Line
@@ -67,7 +67,7 @@ _HOMES = {
     "inbox": ("Pending", "Shown"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
-    "recorded": ("Receipt", "Recorded"),
+    "recorded": ("CompletedStep", "Receipt", "Recorded"),
     "stream": ("AsyncEventStream", "EventStream"),
     "system": ("SystemInfo",),
     "timeline": ("Line",),
@@ -83,6 +83,7 @@ __all__ = [
     "AsyncOrchestrator",
     "Call",
     "Checkpoint",
+    "CompletedStep",
     "DeadlineExceeded",
     "Event",
     "EventStream",

@@ -40,6 +40,7 @@ _COMMANDS = {
     "cancel": "steer.cancel",
     "retry": "steer.retry",
     "skip": "steer.skip",
+    "complete": "complete.complete",
     "inbox": "decide.inbox",
     "claim": "decide.claim",
     "assign": "decide.assign",

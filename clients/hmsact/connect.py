@@ -142,8 +142,11 @@ _SERVICE_CONFIG = json.dumps(
             },
             {
                 "name": [
-                    {"service": f"hmsact.v1.{service}"}
-                    for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                    *(
+                        {"service": f"hmsact.v1.{service}"}
+                        for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                    ),
+                    {"service": "hmsact.v1.WorkerService", "method": "CompleteStep"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,
