@@ -113,7 +113,11 @@ def check_timeline(events: Sequence[e.Event]) -> None:
         for event in events
         if isinstance(event, e.StepReportIgnored)
     )
-    completed = Counter((event.instance, event.attempt) for event in events if getattr(event, "via", None))
+    completed = Counter(
+        (event.instance, event.attempt)
+        for event in events
+        if isinstance(event, e.StepDone | e.StepFailed | e.StepReportIgnored) and event.via
+    )
     attempts = [(event.instance, event.attempt) for event in events if isinstance(event, e.StepStarted)]
     for counted in (outcomes, said, late, completed):
         assert all(times == 1 for times in counted.values())

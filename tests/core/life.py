@@ -129,9 +129,9 @@ def likely_of_step(pair: Pair, item: StepItem) -> list[i.Input]:
         case StepState.QUEUED:
             return [i.StepTaken(by, instance, attempt + 1, f"session-{len(pair.told)}")] * 6
         case StepState.RUNNING if item.deferred_at is not None:
-            told = completions(pair, instance, attempt) * 2 + completions(pair, instance, max(1, attempt - 1))
-            told += [i.StepSucceeded(by, instance, attempt, payload("over")), i.WorkerLost(DAEMON, instance, attempt)]
-            return [*told, i.StepDeferred(by, instance, attempt), i.HeartbeatMissed(DAEMON, instance, attempt)]
+            said = completions(pair, instance, attempt) * 2 + completions(pair, instance, max(1, attempt - 1))
+            said += [i.StepSucceeded(by, instance, attempt, payload("over")), i.WorkerLost(DAEMON, instance, attempt)]
+            return [*said, i.StepDeferred(by, instance, attempt), i.HeartbeatMissed(DAEMON, instance, attempt)]
         case StepState.RUNNING:
             wishes = (None, None, 1, 2_500, 60_000)
             told: list[i.Input] = [i.StepSucceeded(by, instance, attempt, payload(f"output-{len(pair.told)}"))] * 3

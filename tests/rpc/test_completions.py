@@ -47,8 +47,9 @@ async def deferred(world: World) -> str:
     return world.engine.tokens.token_of(SPACE, "IRS", AttemptKey(operation_id, 1, 1))
 
 
-def asked(token: str, output: bytes = b"1", **facts: str) -> pb.CompleteStepRequest:
-    return pb.CompleteStepRequest(completion_token=token, done=pb.Done(output=output), **facts)
+def asked(token: str, output: bytes = b"1", *, request_id: str = "", namespace: str = "") -> pb.CompleteStepRequest:
+    done = pb.Done(output=output)
+    return pb.CompleteStepRequest(completion_token=token, done=done, request_id=request_id, namespace=namespace)
 
 
 async def refused(completions: Completions, request: pb.CompleteStepRequest, by: Principal = IRS) -> list[str]:
