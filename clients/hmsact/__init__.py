@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hmsact.job import AsyncJob, Job, JobResult
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
-    from hmsact.recorded import Receipt, Recorded
+    from hmsact.recorded import CompletedStep, Receipt, Recorded
     from hmsact.stream import AsyncEventStream, EventStream
     from hmsact.system import SystemInfo
     from hmsact.timeline import Line
@@ -71,7 +71,7 @@ _HOMES = {
     "job": ("AsyncJob", "Job", "JobResult"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
-    "recorded": ("Receipt", "Recorded"),
+    "recorded": ("CompletedStep", "Receipt", "Recorded"),
     "stream": ("AsyncEventStream", "EventStream"),
     "system": ("SystemInfo",),
     "timeline": ("Line",),
@@ -89,6 +89,7 @@ __all__ = [
     "AsyncOrchestrator",
     "Call",
     "Checkpoint",
+    "CompletedStep",
     "DeadlineExceeded",
     "Event",
     "EventStream",

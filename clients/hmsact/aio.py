@@ -25,7 +25,7 @@ from hmsact.job import AsyncJob, JobFacts, JobResult, Outcome, result_of
 from hmsact.operation import AsyncOperation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import AsyncEventStream
@@ -38,6 +38,7 @@ from hmsact.v1 import (
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -406,6 +407,27 @@ class AsyncOrchestrator:
         request = self._requests.cancel_job(job, reason, request_id)
         return AsyncJob((await self._call(self._stubs.jobs.CancelJob, request)).job, self)
 
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    async def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process."""
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
+
+    async def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines."""
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
+
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     async def inbox(self, role: str | None = None, *, limit: int = 1000) -> list[Pending]:
@@ -636,3 +658,4 @@ class _Stubs:
         self.jobs = job_pb2_grpc.JobServiceStub(self.channel)
         self.timelines = timeline_pb2_grpc.TimelineServiceStub(self.channel)
         self.system = system_pb2_grpc.SystemServiceStub(self.channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(self.channel)

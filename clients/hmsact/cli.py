@@ -44,6 +44,7 @@ _COMMANDS = {
     "bulk": "bulk.bulk",
     "jobs": "jobs.jobs",
     "job": "jobs.job",
+    "complete": "complete.complete",
     "inbox": "decide.inbox",
     "claim": "decide.claim",
     "assign": "decide.assign",

@@ -24,7 +24,7 @@ from hmsact.job import Job, JobFacts, JobResult, Outcome, result_of
 from hmsact.operation import Operation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import EventStream
@@ -37,6 +37,7 @@ from hmsact.v1 import (
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -79,6 +80,7 @@ class Orchestrator:
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._timelines = timeline_pb2_grpc.TimelineServiceStub(self._channel)
         self._system = system_pb2_grpc.SystemServiceStub(self._channel)
+        self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
         self._requests = Requests(self._target.namespace)
 
     @property
@@ -432,6 +434,36 @@ class Orchestrator:
         """Ends a job; what it has done stays done. Raises PreconditionFailed if it has ended otherwise before."""
         request = self._requests.cancel_job(job, reason, request_id)
         return Job(self._call(self._jobs.CancelJob, request).job, self)
+
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process.
+
+        `output` is any value that JSON has. You must be the service that the step is done by. Raises PreconditionFailed
+        with the reason ALREADY_COMPLETED (it says when, and by whom), ATTEMPT_OVER or OPERATION_FINAL: too late, what
+        you said is kept on the record and changes nothing. InvalidArgument if it is no token of this daemon; Refused.
+        """
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(self._call(self._workers.CompleteStep, request))
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines; errors as above.
+
+        With retryable=False another attempt would be of no use, and the operation fails; `retry_after` is how long the
+        service asks to be left alone.
+        """
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(self._call(self._workers.CompleteStep, request))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

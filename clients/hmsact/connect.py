@@ -145,14 +145,17 @@ _SERVICE_CONFIG = json.dumps(
             },
             {
                 "name": [
-                    {"service": f"hmsact.v1.{service}"}
-                    for service in (
-                        "OperationService",
-                        "CheckpointService",
-                        "JobService",
-                        "TimelineService",
-                        "SystemService",
-                    )
+                    *(
+                        {"service": f"hmsact.v1.{service}"}
+                        for service in (
+                            "OperationService",
+                            "CheckpointService",
+                            "JobService",
+                            "TimelineService",
+                            "SystemService",
+                        )
+                    ),
+                    {"service": "hmsact.v1.WorkerService", "method": "CompleteStep"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,

@@ -16,7 +16,7 @@ from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
 from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
-from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2, worker_pb2
 from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
 KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
@@ -273,6 +273,34 @@ class Requests:
             request_id=request_id or _request_id(),
             reason=reason or "",
             job_id=job_id_of(job),
+        )
+
+    # -- deferred steps
+
+    def complete_step(self, token: str, output: object, request_id: str | None) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step is done. Its namespace is that of the token."""
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(),
+            completion_token=token,
+            done=worker_pb2.Done(output=b"" if output is None else json_text.write(output, "output")),
+        )
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        code: str | None,
+        retry_after: Duration | None,
+        request_id: str | None,
+        *,
+        retryable: bool,
+    ) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step has failed."""
+        failed = worker_pb2.Failed(message=message, code=code or "", permanent=not retryable)
+        if retry_after is not None:
+            failed.retry_after.FromMilliseconds(milliseconds(retry_after))
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(), completion_token=token, failed=failed
         )
 
     # -- checkpoints

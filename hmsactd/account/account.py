@@ -39,6 +39,7 @@ class Wait:
     excluded: str | None = None
     workers: int | None = None
     heard_at: int | None = None
+    completion_due_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

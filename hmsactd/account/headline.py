@@ -35,6 +35,10 @@ def wait_of(operation: Operation, attended: Attended, now: int) -> Wait | None:
             match item.state:
                 case StepState.QUEUED:
                     return replace(at, kind="worker", workers=attended.workers)
+                case StepState.RUNNING if item.deferred_at is not None:
+                    return replace(
+                        at, kind="completion", since=item.deferred_at, completion_due_at=item.completion_due_at
+                    )
                 case StepState.RUNNING:
                     return replace(at, kind="report", heard_at=attended.heard_at)
                 case StepState.RETRYING:
@@ -95,6 +99,8 @@ class Headline:
             case "report":
                 attempt = f" ({ordinal(wait.attempt)} attempt)" if wait.attempt > 1 else ""
                 return f": since {since}, {wait.who} has been working on {name}{attempt}"
+            case "completion":
+                return f": since {since}, {wait.who} has been working on {name}, and will say later what came of it"
             case "clock":
                 return f": {name} went wrong at {wait.who} at {since}, and is tried again"
             case "operator":
@@ -124,6 +130,8 @@ class Headline:
                 yield _connected(wait.workers)
             case "report", _ if wait.heard_at is not None:
                 yield f"A sign of life came at {self._when.at(wait.heard_at)}."
+            case "completion", _ if wait.completion_due_at is not None:
+                yield f"It has until {self._when.at(wait.completion_due_at)}; then it is asked again."
             case "clock", StepItem(definition=definition, failures=failures) if wait.retry_at is not None:
                 retry = f"retry {failures} of {definition.retries}"
                 yield f"The next attempt is at {self._when.at(wait.retry_at)}, {retry}."

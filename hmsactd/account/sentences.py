@@ -24,6 +24,7 @@ REFUSALS = {
 FOLDED = {
     "step_queued": ("step was queued again", "steps were queued again"),
     "step_started": ("step was given to a worker", "steps were given to workers"),
+    "step_deferred": ("step was put off", "steps were put off"),
     "step_done": ("step was done", "steps were done"),
     "step_failed": ("step failed", "steps failed"),
     "step_lost": ("step lost its worker", "steps lost their workers"),
@@ -75,7 +76,15 @@ class Sentences:
         match event:
             case e.OperationStarted():
                 return self._started(event, sequence)
-            case e.StepQueued() | e.StepStarted() | e.StepDone() | e.StepFailed() | e.StepLost() | e.StepStalled():
+            case (
+                e.StepQueued()
+                | e.StepStarted()
+                | e.StepDeferred()
+                | e.StepDone()
+                | e.StepFailed()
+                | e.StepLost()
+                | e.StepStalled()
+            ):
                 return self._step(event.instance, passage)
             case e.StepRetried():
                 reason = self._reason(sequence, event)
@@ -162,6 +171,10 @@ class Sentences:
                 at_work = " and is at work on it" if is_at_work else ""
                 again = " again" if passage.starts > 1 else ""
                 return f"{svc} was asked{again} for {name}{at_work}." + (f" It {gone_wrong}." if gone_wrong else "")
+            case e.StepDeferred():
+                until = f", by {self._when.at(event.due_at)} at the latest" if event.due_at is not None else ""
+                told = f"{svc} took {name} on and will say later what came of it{until}."
+                return told + (f" Before, it {gone_wrong}." if gone_wrong else "")
             case e.StepFailed():
                 next_at = f" Its next attempt was set for {self._when.at(event.retry_at)}." if event.retry_at else ""
                 return f"{name} went wrong at {svc}. It {gone_wrong}.{next_at or ' No other attempt follows.'}"

@@ -83,7 +83,15 @@ class Tale:
     def _key(self, event: e.Event, sequence: int) -> tuple[object, ...]:
         """Events with the same key are told together. Every kind has its place here."""
         match event:
-            case e.StepQueued() | e.StepStarted() | e.StepDone() | e.StepFailed() | e.StepLost() | e.StepStalled():
+            case (
+                e.StepQueued()
+                | e.StepStarted()
+                | e.StepDeferred()
+                | e.StepDone()
+                | e.StepFailed()
+                | e.StepLost()
+                | e.StepStalled()
+            ):
                 # An operator's retry begins a new round: what was before it is told before it.
                 return "step", event.instance, self._round
             case e.StepRetried():

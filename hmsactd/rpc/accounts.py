@@ -167,6 +167,7 @@ def _wait(wait: Wait) -> account_pb2.AccountWait:
         excluded=wait.excluded or "",
         workers=wait.workers,
         heard_time=timestamp(wait.heard_at),
+        completion_due_time=timestamp(wait.completion_due_at),
     )
 
 

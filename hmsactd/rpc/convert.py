@@ -163,6 +163,8 @@ def _item(item: Item, said: Payloads, left_out: Container[int], now: int) -> ope
                 code=item.code or "",
                 output=said.get((item.output_sequence, "output"), b""),
                 is_output_left_out=item.output_sequence in left_out,
+                deferred_time=timestamp(item.deferred_at),
+                completion_due_time=timestamp(item.completion_due_at),
             )
         )
     else:
@@ -258,6 +260,7 @@ def _data(kind: str, data: Mapping[str, Any], cast: Cast, instance: int) -> even
         from_state=data.get("from_state", ""),
         session=data.get("session", ""),
         clock=data.get("clock", ""),
+        via=data.get("via", ""),
         job=data.get("job", ""),
     )
 

@@ -287,6 +287,23 @@ def worker_lost_twice() -> str:
 
 
 @story
+def put_off_until_tonight() -> str:
+    talk = loan()
+    talk.take("eligibility_check")
+    talk.wait("2s").defer("eligibility_check", within="12h")
+    return told(talk.wait("1h"))
+
+
+@story
+def put_off_and_done_at_night() -> str:
+    talk = loan()
+    talk.take("eligibility_check")
+    talk.wait("2s").defer("eligibility_check")
+    talk.wait("9h").complete("eligibility_check")
+    return told(talk)
+
+
+@story
 def timeouts_and_errors_together() -> str:
     talk = begun(step("scan", "Scanner", timeout="1m", retries=3))
     talk.take("scan")

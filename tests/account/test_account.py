@@ -83,7 +83,7 @@ def check_words(sentences: Sequence[str]) -> None:
 def check_wait(operation: Operation, kind: str | None) -> None:
     """What is awaited agrees with the state, as lists and metrics see it."""
     kinds = {
-        "running": {"worker", "report", ""},
+        "running": {"worker", "report", "completion", ""},
         "waiting": {"decision", "clock"},
         "paused": {"resume"},
         "stalled": {"operator"},

@@ -176,7 +176,7 @@ def test_without_a_selection_the_wire_is_refused_too(daemon: Daemon) -> None:
         stub = job_pb2_grpc.JobServiceStub(channel)
         with pytest.raises(grpc.RpcError) as raised:
             stub.CancelOperations(job_pb2.CancelOperationsRequest())
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

@@ -212,8 +212,9 @@ class AccountWait(_message.Message):
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     HEARD_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETION_DUE_TIME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"worker" (a step is queued), "report" (a worker has it), "decision" (a person), "operator" (stalled), "clock" (a
+    """"worker" (a step is queued), "report" (a worker has it), "completion" (it was deferred), "decision" (a person), "operator" (stalled), "clock" (a
     retry), "resume" (paused), or empty.
     """
     who: _builtins.str
@@ -250,6 +251,10 @@ class AccountWait(_message.Message):
     def heard_time(self) -> _timestamp_pb2.Timestamp:
         """When the worker last gave a sign of life; absent unless a step with a heartbeat is under way."""
 
+    @_builtins.property
+    def completion_due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when a step that was deferred has to be completed; absent if no time was said."""
+
     def __init__(
         self,
         *,
@@ -267,10 +272,11 @@ class AccountWait(_message.Message):
         excluded: _builtins.str = ...,
         workers: _builtins.int | None = ...,
         heard_time: _timestamp_pb2.Timestamp | None = ...,
+        completion_due_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "due_time", b"due_time", "heard_time", b"heard_time", "retry_time", b"retry_time", "since_time", b"since_time", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "completion_due_time", b"completion_due_time", "due_time", b"due_time", "heard_time", b"heard_time", "retry_time", b"retry_time", "since_time", b"since_time", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "assigned_to", b"assigned_to", "attempt", b"attempt", "claimed_by", b"claimed_by", "due_time", b"due_time", "excluded", b"excluded", "heard_time", b"heard_time", "instance", b"instance", "kind", b"kind", "name", b"name", "overdue_ms", b"overdue_ms", "retry_time", b"retry_time", "since_time", b"since_time", "who", b"who", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "assigned_to", b"assigned_to", "attempt", b"attempt", "claimed_by", b"claimed_by", "completion_due_time", b"completion_due_time", "due_time", b"due_time", "excluded", b"excluded", "heard_time", b"heard_time", "instance", b"instance", "kind", b"kind", "name", b"name", "overdue_ms", b"overdue_ms", "retry_time", b"retry_time", "since_time", b"since_time", "who", b"who", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__workers: _TypeAlias = _typing.Literal["workers"]  # noqa: Y015
     _WhichOneofArgType__workers: _TypeAlias = _typing.Literal["_workers", b"_workers"]  # noqa: Y015
