@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hmsact.event import Event
     from hmsact.flow import Checkpoint, Step
     from hmsact.inbox import Pending, Shown
+    from hmsact.job import AsyncJob, Job, JobResult
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
     from hmsact.recorded import Receipt, Recorded
@@ -67,6 +68,7 @@ _HOMES = {
     "event": ("Event",),
     "flow": ("Checkpoint", "Step"),
     "inbox": ("Pending", "Shown"),
+    "job": ("AsyncJob", "Job", "JobResult"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
     "recorded": ("Receipt", "Recorded"),
@@ -82,6 +84,7 @@ __all__ = [
     "Account",
     "AlreadyExists",
     "AsyncEventStream",
+    "AsyncJob",
     "AsyncOperation",
     "AsyncOrchestrator",
     "Call",
@@ -93,6 +96,8 @@ __all__ = [
     "Identity",
     "InternalError",
     "InvalidArgument",
+    "Job",
+    "JobResult",
     "Line",
     "NotFound",
     "NotProved",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -14,8 +14,9 @@ from hmsact import flow, json_text
 from hmsact.choice import Choice
 from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
+from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
-from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2
 from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
 KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
@@ -36,6 +37,23 @@ _KEY_POLICIES: dict[str, operation_pb2.KeyPolicy.ValueType] = {
 _CLOCKS: dict[str, operation_pb2.PauseClock.ValueType] = {
     "run": operation_pb2.PAUSE_CLOCK_RUN,
     "stop": operation_pb2.PAUSE_CLOCK_STOP,
+}
+
+ManyAction = Literal["PauseOperations", "ResumeOperations", "CancelOperations", "RetryOperations"]
+"""What is done to many operations: the RPC that begins the job."""
+
+ManyRequest = (
+    job_pb2.PauseOperationsRequest
+    | job_pb2.ResumeOperationsRequest
+    | job_pb2.CancelOperationsRequest
+    | job_pb2.RetryOperationsRequest
+)
+
+_MANY: dict[ManyAction, Callable[..., ManyRequest]] = {
+    "PauseOperations": job_pb2.PauseOperationsRequest,
+    "ResumeOperations": job_pb2.ResumeOperationsRequest,
+    "CancelOperations": job_pb2.CancelOperationsRequest,
+    "RetryOperations": job_pb2.RetryOperationsRequest,
 }
 
 
@@ -190,6 +208,71 @@ class Requests:
             operation_id=id_of(operation),
             step=step,
             expected_revision=expected_revision,
+        )
+
+    # -- jobs
+
+    def many(
+        self,
+        action: ManyAction,
+        operations: Iterable[str | OperationFacts] | None,
+        wanted: Wanted,
+        reason: str | None,
+        clock: Clock | None,
+        request_id: str | None,
+        *,
+        everything: bool,
+        count_max: int | None,
+        dry_run: bool,
+    ) -> ManyRequest:
+        """Asks for a job."""
+        request = _MANY[action](
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            selection=job_pb2.JobSelection(
+                filter=filter_of(wanted),
+                operation_ids=[] if operations is None else list(map(id_of, operations)),
+                everything=everything,
+                count_max=count_max,
+            ),
+            validate_only=dry_run,
+        )
+        if clock is not None and isinstance(request, job_pb2.PauseOperationsRequest):
+            request.clock = _CLOCKS[clock]
+        return request
+
+    def job(self, job: str | JobFacts) -> job_pb2.GetJobRequest:
+        """Asks for a job."""
+        return job_pb2.GetJobRequest(namespace=self._namespace, job_id=job_id_of(job))
+
+    def jobs(self, page_size: int, page_token: str) -> job_pb2.ListJobsRequest:
+        """Asks for a page of jobs."""
+        return job_pb2.ListJobsRequest(namespace=self._namespace, page_size=page_size, page_token=page_token)
+
+    def job_results(
+        self, job: str | JobFacts, outcome: Outcome | None, page_size: int, page_token: str
+    ) -> job_pb2.ListJobResultsRequest:
+        """Asks for a page of results."""
+        return job_pb2.ListJobResultsRequest(
+            namespace=self._namespace,
+            job_id=job_id_of(job),
+            page_size=page_size,
+            page_token=page_token,
+            outcome=OUTCOMES[outcome] if outcome else job_pb2.JOB_OUTCOME_UNSPECIFIED,
+        )
+
+    def watch_job(self, job: str | JobFacts) -> job_pb2.WatchJobRequest:
+        """Asks to follow a job."""
+        return job_pb2.WatchJobRequest(namespace=self._namespace, job_id=job_id_of(job))
+
+    def cancel_job(self, job: str | JobFacts, reason: str | None, request_id: str | None) -> job_pb2.CancelJobRequest:
+        """Asks to end a job."""
+        return job_pb2.CancelJobRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            job_id=job_id_of(job),
         )
 
     # -- checkpoints

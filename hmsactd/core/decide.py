@@ -108,10 +108,10 @@ def _hear(story: _Story, told: i.Input) -> None:
             _resume(story, told)
         case i.Cancel():
             operation = _open(story, told.expected_revision)
-            story.add(e.OperationCancelled(story.now, told.by, operation.state.value, told.reason))
+            story.add(e.OperationCancelled(story.now, told.by, operation.state.value, told.reason, told.job))
         case i.RetryStep():
             item = _stalled(story, told.step, told.expected_revision)
-            story.add(e.StepRetried(story.now, told.by, item.instance, told.reason))
+            story.add(e.StepRetried(story.now, told.by, item.instance, told.reason, told.job))
         case i.SkipStep():
             item = _stalled(story, told.step, told.expected_revision)
             may_skip(story.operation, told.by)
@@ -398,7 +398,7 @@ def _pause(story: _Story, told: i.Pause) -> None:
     if item is not None and item.clock is not None and item.state is not StepState.RUNNING:
         clocks.append(item.clock.read(item.instance, story.now))
     clock = "stop" if told.stop_clock else "run"
-    story.add(e.OperationPaused(story.now, told.by, clock, tuple(clocks), told.reason))
+    story.add(e.OperationPaused(story.now, told.by, clock, tuple(clocks), told.reason, told.job))
 
 
 def _resume(story: _Story, told: i.Resume) -> None:
@@ -413,7 +413,7 @@ def _resume(story: _Story, told: i.Resume) -> None:
     item = operation.current
     if item is not None and item.clock is not None and item.clock.running_since is None:
         clocks.append(item.clock.read(item.instance, story.now))
-    story.add(e.OperationResumed(story.now, told.by, tuple(clocks), told.reason))
+    story.add(e.OperationResumed(story.now, told.by, tuple(clocks), told.reason, told.job))
     # What came due while the operation was frozen is dealt with at once, not at the next wake.
     _settle_clocks(story)
     _advance(story)

@@ -120,13 +120,14 @@ class StepStalled:
 
 @value(frozen=True, slots=True)
 class StepRetried:
-    """An operator gave a stalled step fresh retries."""
+    """An operator gave a stalled step fresh retries; `job`, if it was one over many operations."""
 
     kind: ClassVar[str] = "step_retried"
     at: int
     by: Principal
     instance: int
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -276,7 +277,10 @@ class Unattended:
 
 @value(frozen=True, slots=True)
 class OperationPaused:
-    """Frozen at the current step. `clock` is "run" or "stop": what the operation's own clock does meanwhile."""
+    """Frozen at the current step. `clock` is "run" or "stop": what the operation's own clock does meanwhile.
+
+    `job` is the id of the job over many operations that it was part of, if it was part of one.
+    """
 
     kind: ClassVar[str] = "operation_paused"
     at: int
@@ -284,28 +288,31 @@ class OperationPaused:
     clock: str
     clocks: tuple[ClockReading, ...] = ()
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
 class OperationResumed:
-    """No longer frozen."""
+    """No longer frozen. `job` as of a pause."""
 
     kind: ClassVar[str] = "operation_resumed"
     at: int
     by: Principal
     clocks: tuple[ClockReading, ...] = ()
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
 class OperationCancelled:
-    """Ended by somebody. No work follows."""
+    """Ended by somebody. No work follows. `job` as of a pause."""
 
     kind: ClassVar[str] = "operation_cancelled"
     at: int
     by: Principal
     from_state: str
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)

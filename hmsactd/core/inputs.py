@@ -143,6 +143,7 @@ class Pause:
     stop_clock: bool = False
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -152,6 +153,7 @@ class Resume:
     by: Principal
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class Cancel:
     by: Principal
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -171,6 +174,7 @@ class RetryStep:
     step: str
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
             yield i.TimerDue(by)
             yield i.NobodyEntitled(by, event.instance)
         case e.StepRetried():
-            yield i.RetryStep(by, name, event.reason)
+            yield i.RetryStep(by, name, event.reason, job=event.job)
         case e.StepSkipped():
             yield i.SkipStep(by, name, event.reason)
         case e.CheckpointClaimed():
@@ -129,11 +129,11 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
         case e.DecisionRefused():
             yield i.NoteRefusal(by, name, event.code)
         case e.OperationPaused():
-            yield i.Pause(by, stop_clock=event.clock == "stop", reason=event.reason)
+            yield i.Pause(by, stop_clock=event.clock == "stop", reason=event.reason, job=event.job)
         case e.OperationResumed():
-            yield i.Resume(by, event.reason)
+            yield i.Resume(by, event.reason, job=event.job)
         case e.OperationCancelled():
-            yield i.Cancel(by, event.reason)
+            yield i.Cancel(by, event.reason, job=event.job)
         case (
             e.StepStalled()
             | e.CheckpointPending()

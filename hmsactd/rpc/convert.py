@@ -258,6 +258,7 @@ def _data(kind: str, data: Mapping[str, Any], cast: Cast, instance: int) -> even
         from_state=data.get("from_state", ""),
         session=data.get("session", ""),
         clock=data.get("clock", ""),
+        job=data.get("job", ""),
     )
 
 

@@ -39,7 +39,7 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def servicer(world: World) -> WorkerServicer:
-    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests)
+    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests, None)
     return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX))
 
 
