@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hmsact.event import Event
     from hmsact.flow import Checkpoint, Step
     from hmsact.inbox import Pending, Shown
+    from hmsact.many import Start, StartResult
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
     from hmsact.recorded import Receipt, Recorded
@@ -65,6 +66,7 @@ _HOMES = {
     "event": ("Event",),
     "flow": ("Checkpoint", "Step"),
     "inbox": ("Pending", "Shown"),
+    "many": ("Start", "StartResult"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
     "recorded": ("Receipt", "Recorded"),
@@ -103,6 +105,8 @@ __all__ = [
     "Refused",
     "ResourceExhausted",
     "Shown",
+    "Start",
+    "StartResult",
     "Step",
     "StepError",
     "SystemInfo",

@@ -26,7 +26,7 @@ from hmsactd.rpc.status import error_of, status_of
 from hmsactd.rpc.streams import Streams
 from hmsactd.value import value
 
-UNDER_WAY_MAX = 2_048
+UNDER_WAY_MAX = 1_024
 """Starts begun and not yet recorded, all streams together: two commits of the largest size, one that is being written
 and one that is being made. With more nothing would be faster, and whoever starts a single operation would wait behind
 them all."""

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench.w1 import DAEMON, HERE, process
@@ -80,10 +80,10 @@ def queued(count: int) -> Iterator[dict[str, object]]:
 
 def flow(in_flight: int, seconds: float) -> dict[str, object]:
     """The figure of W1's work over streams."""
-    with tempfile.TemporaryDirectory() as directory, tower(directory) as daemon:
-        with process(*WORKER, daemon.address) as ready:
-            assert ready.strip() == "ready"
-            return {"what": "flow", **client(daemon.address, "flow", str(in_flight), str(seconds))}
+    with ExitStack() as stack:
+        daemon = stack.enter_context(tower(stack.enter_context(tempfile.TemporaryDirectory())))
+        assert stack.enter_context(process(*WORKER, daemon.address)).strip() == "ready"
+        return {"what": "flow", **client(daemon.address, "flow", str(in_flight), str(seconds))}
 
 
 def main() -> None:

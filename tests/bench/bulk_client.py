@@ -1,7 +1,7 @@
 """The client of the bulk benchmark: starts travel in batches on one stream, completions on another.
 
-Arguments: address, and either "start" COUNT, or "flow" IN_FLIGHT SECONDS, or "drain" COUNT (which waits for so many ends
-after it has printed "ready"). Prints one JSON line.
+Arguments: address, and either "start" COUNT, or "flow" IN_FLIGHT SECONDS, or "drain" COUNT, which prints "ready" and
+then waits for so many ends. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -116,18 +116,18 @@ async def drain(channel: grpc.aio.Channel, count: int) -> dict[str, float]:
 async def flow(channel: grpc.aio.Channel, in_flight: int, seconds: float) -> dict[str, float]:
     """Keep so many in flight: whatever ends is replaced by as many starts."""
     stub = operation_pb2_grpc.OperationServiceStub(channel)
-    ends = timeline_pb2_grpc.TimelineServiceStub(channel).WatchEvents(ENDS)
-    await ends.read()
+    ends = aiter(timeline_pb2_grpc.TimelineServiceStub(channel).WatchEvents(ENDS))
+    await anext(ends)
     stream, started_at = stub.StartOperations(), dict[str, float]()
     began = time.perf_counter()
     counted_from, until = began + seconds * 0.2, began + seconds * 1.2
-    sent: deque[float] = deque()
+    sent_at: list[float] = []
     taken_s: list[float] = []
     early: set[str] = set()
 
     async def hear() -> None:
         async for response in stream:
-            at = sent.popleft()
+            at = sent_at[response.batch]
             for result in response.results:
                 operation_id = result.started.operation_id
                 if operation_id in early:
@@ -135,13 +135,13 @@ async def flow(channel: grpc.aio.Channel, in_flight: int, seconds: float) -> dic
                 else:
                     started_at[operation_id] = at
 
-    async def send(number: int, size: int) -> None:
-        sent.append(time.perf_counter())
-        await stream.write(batch(number, size))
+    async def send(count: int) -> None:
+        for begun in range(0, count, BATCH):
+            await stream.write(batch(len(sent_at), min(BATCH, count - begun)))
+            sent_at.append(time.perf_counter())
 
     hearing = asyncio.get_running_loop().create_task(hear(), name="hears results")
-    await send(0, in_flight)
-    number = 1
+    await send(in_flight)
     async for response in ends:
         now = time.perf_counter()
         for placed in response.events:
@@ -155,8 +155,7 @@ async def flow(channel: grpc.aio.Channel, in_flight: int, seconds: float) -> dic
         if now >= until:
             break
         if response.events:
-            await send(number, len(response.events))
-            number += 1
+            await send(len(response.events))
     hearing.cancel()
     return {
         "in_flight": in_flight,
