@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from hmsactd.engine.letter import Answer, RequestKey
-from hmsactd.errors import AlreadyExists, ResourceExhausted, Unavailable
+from hmsactd.errors import AlreadyExists, HmsactdError, ResourceExhausted, Unavailable
 from hmsactd.store.store import RequestRow, Store
 from hmsactd.timeline.timeline import Receipt, Timelines
 from hmsactd.value import value
@@ -37,6 +37,10 @@ class Begun:
     told: asyncio.Future[Answer] | Done
 
 
+Before = Callable[[], Awaitable[Done | HmsactdError | None]]
+"""Asked before a request is run: whether it has its answer already, or cannot have one."""
+
+
 class Requests:
     """The requests under way, and those on the record."""
 
@@ -51,7 +55,7 @@ class Requests:
         key: RequestKey | None,
         run: Callable[[], asyncio.Future[Answer]],
         is_start: bool = False,
-        before: Callable[[], Awaitable[Done | None]] | None = None,
+        before: Before | None = None,
     ) -> Done:
         """Run a request, unless it has been run before. See `begin`."""
         return await self.finish(await self.begin(namespace, key, run, is_start, before))
@@ -62,18 +66,16 @@ class Requests:
         key: RequestKey | None,
         run: Callable[[], asyncio.Future[Answer]],
         is_start: bool = False,
-        before: Callable[[], Awaitable[Done | None]] | None = None,
+        before: Before | None = None,
     ) -> Begun:
         """Run a request, unless it has been run before, and return while it is under way: `finish` has the answer.
 
-        `before` may have the answer without running it, or refuse; it is asked only for a request that is new. A
-        start that asks nothing first is not looked up either: a new operation can only fail to be recorded because
-        the request has been, and that spares every start a read.
+        `before` may have the answer without running it, or what stands in its way; neither holds for a request that
+        was carried out before. A start with nothing in its way is not looked up: a new operation can only fail to be
+        recorded because the request has been, and that spares every start a read.
         """
         if key is None:
-            if before and (done := await before()) is not None:
-                return Begun(namespace, None, done)
-            return Begun(namespace, None, run())
+            return Begun(namespace, None, _standing(await before() if before else None) or run())
         slot = (key.namespace, key.principal, key.rpc, key.request_id)
         while (twin := self._under_way.get(slot)) is not None:
             await twin.wait()
@@ -81,9 +83,10 @@ class Requests:
         self._under_way[slot] = asyncio.Event()
         told: asyncio.Future[Answer] | None = None
         try:
-            if not is_start and (row := await self._store.request(*slot)) is not None:
+            found = await before() if before else None
+            if (found or not is_start) and (row := await self._store.request(*slot)) is not None:
                 return Begun(namespace, key, await self._repeated(key, row))
-            if before and (done := await before()) is not None:
+            if (done := _standing(found)) is not None:
                 return Begun(namespace, key, done)
             told = run()
             return Begun(namespace, key, told)
@@ -132,3 +135,10 @@ class Requests:
             )
         receipt = await self._timelines.receipt(key.namespace, row.operation, row.sequence)
         return Done(row.operation, row.state, row.revision, receipt, is_repeated=True)
+
+
+def _standing(found: Done | HmsactdError | None) -> Done | None:
+    """What was found instead of running a request; raises what stands in its way."""
+    if isinstance(found, HmsactdError):
+        raise found
+    return found

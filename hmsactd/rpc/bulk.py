@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -121,26 +120,33 @@ class BulkStarter:
         if len(request.starts) > most:
             sentence = f"are {len(request.starts)}; at most {most} are allowed in a batch (starts_per_batch_max)"
             raise InvalidArgument([Violation("starts", sentence, "TOO_MANY")])
-        starts: list[Begun | Exception] = []
-        for index, start in enumerate(request.starts):
-            if index % BEGUN_AT_A_TIME == BEGUN_AT_A_TIME - 1:
-                await anyio.lowlevel.checkpoint()
-            if not start.namespace:
-                start.namespace = namespace
-            await self._room.acquire()
-            told: Any = None
-            try:
-                one = await self._starter.begin(start, start.definition or definition)
-                starts.append(one)
-                told = one.told
-            except Exception as raised:  # noqa: BLE001 -- whatever it is, it is said of this start alone
-                starts.append(raised)
-            finally:
-                if isinstance(told, asyncio.Future) and not told.done():
-                    told.add_done_callback(self._give_room)
-                else:
-                    self._room.release()
-        return Batch(request.batch, tuple(starts))
+        starts: list[Begun | Exception | asyncio.Task[Begun | Exception]] = []
+        async with asyncio.TaskGroup() as keyed:
+            for index, start in enumerate(request.starts):
+                if index % BEGUN_AT_A_TIME == BEGUN_AT_A_TIME - 1:
+                    await anyio.lowlevel.checkpoint()
+                if not start.namespace:
+                    start.namespace = namespace
+                await self._room.acquire()
+                begun = self._begin_one(start, start.definition or definition)
+                # A business key is looked up in the store: the next start need not wait for that.
+                starts.append(keyed.create_task(begun, name="begins a start") if start.key else await begun)
+        return Batch(request.batch, tuple(one.result() if isinstance(one, asyncio.Task) else one for one in starts))
+
+    async def _begin_one(self, start: pb.StartOperationRequest, definition: bytes) -> Begun | Exception:
+        told: object = None
+        try:
+            begun = await self._starter.begin(start, definition)
+            told = begun.told
+        except Exception as raised:  # noqa: BLE001 -- whatever it is, it is said of this start alone
+            return raised
+        else:
+            return begun
+        finally:
+            if isinstance(told, asyncio.Future) and not told.done():
+                told.add_done_callback(self._give_room)
+            else:
+                self._room.release()
 
     def _give_room(self, told: asyncio.Future[Answer]) -> None:
         self._room.release()

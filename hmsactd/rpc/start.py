@@ -76,8 +76,7 @@ class Starter:
                 checked.namespace,
                 key,
                 begin,
-                # A business key is looked up before anything starts, so the request id has to be, too.
-                is_start=not request.key,
+                is_start=True,
                 before=(lambda: self._key_holder(checked.namespace, request)) if request.key else None,
             )
         finally:
@@ -143,8 +142,10 @@ class Starter:
         if place[1]:
             self._starting.pop(place).set()
 
-    async def _key_holder(self, namespace: str, request: operation_pb2.StartOperationRequest) -> Done | None:
-        """The operation that has the business key, if that is to be returned; raises if it stands in the way."""
+    async def _key_holder(
+        self, namespace: str, request: operation_pb2.StartOperationRequest
+    ) -> Done | HmsactdError | None:
+        """The operation that has the business key, if that is to be returned; the refusal if it stands in the way."""
         match request.key_policy:
             case operation_pb2.KEY_POLICY_ALLOW:
                 return None
@@ -156,7 +157,7 @@ class Starter:
         if not rows:
             return None
         if request.key_policy != operation_pb2.KEY_POLICY_RETURN_OPEN:
-            raise _key_taken(request.key, rows[0])
+            return _key_taken(request.key, rows[0])
         receipt = await self._desk.timelines.receipt(namespace, rows[0].operation, rows[0].sequence)
         return Done(rows[0].operation, rows[0].state, rows[0].revision, receipt, is_repeated=True)
 
