@@ -61,8 +61,9 @@ class Start:
     sla: Duration | None = None
 
 
-Item = Start | Mapping[str, object]
-"""A start, or its fields by name: {"input": {"income": 41250}, "key": "case-7"}."""
+Item = Start | Mapping[str, object] | InvalidArgument
+"""A start, or its fields by name: {"input": {"income": 41250}, "key": "case-7"}. Or, where none could be made, the
+error, which is then the result in its place."""
 
 _FIELDS = tuple(field.name for field in fields(Start))
 
@@ -312,6 +313,8 @@ def _definition(name: str | None, steps: object, sla: Duration | None) -> tuple[
 def _start_of(item: object) -> Start:
     if isinstance(item, Start):
         return item
+    if isinstance(item, InvalidArgument):
+        raise item
     if not isinstance(item, Mapping):
         raise InvalidArgument(
             f"a {type(item).__name__} is no start: write Start(...), or its fields by name", reason="BAD_ITEM"
