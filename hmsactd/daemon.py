@@ -21,6 +21,7 @@ from hmsactd.clock import Clock, SettableClock, SystemClock
 from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.requests import Requests
 from hmsactd.engine.tickets import Tickets
+from hmsactd.engine.tokens import Tokens
 from hmsactd.errors import StartRefused, Stopped
 from hmsactd.guard import Files, Guard
 from hmsactd.health import Health
@@ -216,7 +217,7 @@ def _engine(
         sessions_max=settings.workers.sessions_max,
         open_operations_max=settings.bounds.open_operations_per_namespace_max,
     )
-    return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
+    return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload), Tokens(keys.payload))
 
 
 def _jobs(settings: Settings, parts: Parts) -> Jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -12,7 +12,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from hmsact import flow
+from hmsact import bulk, flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Target, Tls, target
 from hmsact.counted import Counted, counted_of
@@ -21,10 +22,11 @@ from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.job import AsyncJob, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import AsyncOperation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import AsyncEventStream
@@ -37,6 +39,7 @@ from hmsact.v1 import (
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -116,6 +119,35 @@ class AsyncOrchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return await operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> AsyncIterator[StartResult[AsyncOperation]]:
+        """Starts many operations and gives a result for each, in order; `items` may be iterated over asynchronously."""
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: AsyncOperation(message, self, is_whole=False), self.address)
+        return bulk.run_async(
+            many, items, lambda: self._stubs.operations.StartOperations(metadata=self._target.metadata), self.address
+        )
 
     async def get(self, operation: str | OperationFacts) -> AsyncOperation:
         """Fetches an operation by its id, or by any part of the id that no other has."""
@@ -405,6 +437,27 @@ class AsyncOrchestrator:
         request = self._requests.cancel_job(job, reason, request_id)
         return AsyncJob((await self._call(self._stubs.jobs.CancelJob, request)).job, self)
 
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    async def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process."""
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
+
+    async def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines."""
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
+
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     async def inbox(self, role: str | None = None, *, limit: int = 1000) -> list[Pending]:
@@ -571,6 +624,11 @@ class AsyncOrchestrator:
         told = [event async for event in self.events(reader.operation.id, all=True, follow=False)]
         return lines_of(told, is_final=reader.is_final, everything=all)
 
+    async def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when."""
+        request = self._requests.explain(operation, time_zone)
+        return Account((await self._call(self._stubs.timelines.ExplainOperation, request)).account)
+
     async def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.
 
@@ -630,3 +688,4 @@ class _Stubs:
         self.jobs = job_pb2_grpc.JobServiceStub(self.channel)
         self.timelines = timeline_pb2_grpc.TimelineServiceStub(self.channel)
         self.system = system_pb2_grpc.SystemServiceStub(self.channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(self.channel)

@@ -30,10 +30,12 @@ INTERRUPTED = 130
 # In the order in which one meets them; each is loaded when it is called, since not all of them need cryptography.
 _COMMANDS = {
     "start": "start.start",
+    "start-many": "start_many.start_many",
     "list": "find.list_operations",
     "get": "find.get",
     "events": "follow.events",
     "timeline": "follow.timeline",
+    "why": "why.why",
     "watch": "watch.watch",
     "pause": "steer.pause",
     "resume": "steer.resume",
@@ -43,6 +45,7 @@ _COMMANDS = {
     "bulk": "bulk.bulk",
     "jobs": "jobs.jobs",
     "job": "jobs.job",
+    "complete": "complete.complete",
     "inbox": "decide.inbox",
     "claim": "decide.claim",
     "assign": "decide.assign",

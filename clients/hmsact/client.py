@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from hmsact import flow
+from hmsact import bulk, flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Tls, target
 from hmsact.counted import Counted, counted_of
@@ -20,10 +21,11 @@ from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.job import Job, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import Operation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import EventStream
@@ -36,6 +38,7 @@ from hmsact.v1 import (
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -78,6 +81,7 @@ class Orchestrator:
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._timelines = timeline_pb2_grpc.TimelineServiceStub(self._channel)
         self._system = system_pb2_grpc.SystemServiceStub(self._channel)
+        self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
         self._requests = Requests(self._target.namespace)
 
     @property
@@ -139,6 +143,50 @@ class Orchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> Iterator[StartResult[Operation]]:
+        """Starts many operations, by the same flow or by flows of their own, and gives a result for each, in order.
+
+        `items` is anything that can be iterated over: each is a Start, or its fields by name, as in
+        {"input": {"income": 41250}, "key": "case-7"}. They are taken as they are needed, so that millions cost no
+        more memory than a thousand. `name`, `steps`, `sla`, `key_policy`, `reason` and `requested_by` are for all
+        that say no other, `labels` are added to each one's own. With a `request_id` of yours, item n (from 1) is
+        sent as "REQUEST_ID-n", so that the whole run is safe to repeat: what was started before is not started again.
+
+        A result has either an `operation` or an `error`; what is wrong with one item does not touch the others. It
+        connects again by itself and sends again what has no result; while the daemon takes no starts it waits for as
+        long as that asks, ten minutes at most. What your items raise is raised when all that came before has its
+        result. Whoever stops early may have started more than they saw.
+        """
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: Operation(message, self, is_whole=False), self.address)
+        return bulk.run(
+            many,
+            items,
+            lambda messages: self._operations.StartOperations(messages, metadata=self._target.metadata),
+            self.address,
+        )
 
     def get(self, operation: str | OperationFacts) -> Operation:
         """Fetches an operation by its id, or by any part of the id that no other has. Raises NotFound."""
@@ -432,6 +480,36 @@ class Orchestrator:
         request = self._requests.cancel_job(job, reason, request_id)
         return Job(self._call(self._jobs.CancelJob, request).job, self)
 
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process.
+
+        `output` is any value that JSON has. You must be the service that the step is done by. Raises PreconditionFailed
+        with the reason ALREADY_COMPLETED (it says when, and by whom), ATTEMPT_OVER or OPERATION_FINAL: too late, what
+        you said is kept on the record and changes nothing. InvalidArgument if it is no token of this daemon; Refused.
+        """
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(self._call(self._workers.CompleteStep, request))
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines; errors as above.
+
+        With retryable=False another attempt would be of no use, and the operation fails; `retry_after` is how long the
+        service asks to be left alone.
+        """
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(self._call(self._workers.CompleteStep, request))
+
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def inbox(self, role: str | None = None, *, limit: int = 1000) -> list[Pending]:
@@ -626,6 +704,16 @@ class Orchestrator:
         reader = self._reader(operation)
         told = self.events(reader.operation.id, all=True, follow=False)
         return lines_of(told, is_final=reader.is_final, everything=all)
+
+    def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when.
+
+        `time_zone` is an IANA name such as "America/New_York", in which sentences tell times; UTC without it. Raises
+        NotFound, and InvalidArgument for a zone that the daemon does not know.
+        """
+        return Account(
+            self._call(self._timelines.ExplainOperation, self._requests.explain(operation, time_zone)).account
+        )
 
     def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.

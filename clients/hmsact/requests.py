@@ -16,7 +16,7 @@ from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
 from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
-from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2, worker_pb2
 from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
 KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
@@ -80,6 +80,20 @@ class Requests:
     ) -> operation_pb2.StartOperationRequest:
         """Asks for an operation to be started."""
         definition = json_text.write(flow.definition(name, steps, sla), "definition")
+        return self.start_by(definition, input, key, key_policy, labels, request_id, reason, requested_by)
+
+    def start_by(
+        self,
+        definition: bytes,
+        input: object,  # noqa: A002 - the word of the contract
+        key: str | None,
+        key_policy: KeyPolicy | None,
+        labels: Mapping[str, str] | None,
+        request_id: str | None,
+        reason: str | None,
+        requested_by: str | None,
+    ) -> operation_pb2.StartOperationRequest:
+        """The same by a definition as it travels."""
         return operation_pb2.StartOperationRequest(
             namespace=self._namespace,
             request_id=request_id or _request_id(),
@@ -93,13 +107,16 @@ class Requests:
         )
 
     def started(
-        self, asked: operation_pb2.StartOperationRequest, answer: operation_pb2.StartOperationResponse
+        self,
+        asked: operation_pb2.StartOperationRequest,
+        answer: operation_pb2.StartOperationResponse,
+        name: str | None = None,
     ) -> operation_pb2.Operation:
-        """As much of the operation as a start and its answer tell."""
+        """As much of the operation as a start and its answer tell; `name` if the request doesn't say it."""
         return operation_pb2.Operation(
             namespace=asked.namespace,
             id=answer.operation_id,
-            name=json.loads(asked.definition)["name"],
+            name=json.loads(asked.definition)["name"] if name is None else name,
             state=answer.recorded.state,
             revision=answer.recorded.revision,
             sequence=answer.recorded.sequence,
@@ -275,6 +292,34 @@ class Requests:
             job_id=job_id_of(job),
         )
 
+    # -- deferred steps
+
+    def complete_step(self, token: str, output: object, request_id: str | None) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step is done. Its namespace is that of the token."""
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(),
+            completion_token=token,
+            done=worker_pb2.Done(output=b"" if output is None else json_text.write(output, "output")),
+        )
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        code: str | None,
+        retry_after: Duration | None,
+        request_id: str | None,
+        *,
+        retryable: bool,
+    ) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step has failed."""
+        failed = worker_pb2.Failed(message=message, code=code or "", permanent=not retryable)
+        if retry_after is not None:
+            failed.retry_after.FromMilliseconds(milliseconds(retry_after))
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(), completion_token=token, failed=failed
+        )
+
     # -- checkpoints
 
     def shown(self, operation: str | OperationFacts, checkpoint: str | None) -> checkpoint_pb2.GetCheckpointRequest:
@@ -403,6 +448,12 @@ class Requests:
             case _:
                 request.since.FromDatetime(start)
         return request
+
+    def explain(self, operation: str | OperationFacts, time_zone: str | None) -> timeline_pb2.ExplainOperationRequest:
+        """Asks for an account."""
+        return timeline_pb2.ExplainOperationRequest(
+            namespace=self._namespace, operation_id=id_of(operation), time_zone=time_zone or ""
+        )
 
     def export(
         self, operation: str | OperationFacts, earlier_sizes: Sequence[int]

@@ -13,6 +13,9 @@ from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import Flow
 from hmsactd.value import value
 
+VIA_COMPLETION = "token"
+"""How an outcome came: with the completion token of its attempt, from whoever may serve the step."""
+
 
 @value(frozen=True, slots=True)
 class ClockReading:
@@ -66,8 +69,20 @@ class StepStarted:
 
 
 @value(frozen=True, slots=True)
+class StepDeferred:
+    """An attempt will be completed with its token, and is in nobody's hands: with `due_at` by then, or it times out."""
+
+    kind: ClassVar[str] = "step_deferred"
+    at: int
+    by: Principal
+    instance: int
+    attempt: int
+    due_at: int | None = None
+
+
+@value(frozen=True, slots=True)
 class StepDone:
-    """An attempt succeeded."""
+    """An attempt succeeded. `via` is "token" if it was completed with its token, and not reported by its worker."""
 
     kind: ClassVar[str] = "step_done"
     at: int
@@ -75,11 +90,12 @@ class StepDone:
     instance: int
     attempt: int
     output: Payload
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
 class StepFailed:
-    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which."""
+    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which. `via` as in done."""
 
     kind: ClassVar[str] = "step_failed"
     at: int
@@ -92,6 +108,7 @@ class StepFailed:
     retry_at: int | None = None
     error: Payload | None = None
     clocks: tuple[ClockReading, ...] = ()
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -143,7 +160,10 @@ class StepSkipped:
 
 @value(frozen=True, slots=True)
 class StepReportIgnored:
-    """A report came after the operation had ended. It is kept, since the world may have changed; nothing else does."""
+    """A report came after the operation had ended, or a completion by token (`via`) after its attempt had.
+
+    It is kept, since the world may have changed; nothing else does.
+    """
 
     kind: ClassVar[str] = "step_report_ignored"
     at: int
@@ -153,6 +173,7 @@ class StepReportIgnored:
     code: str
     output: Payload | None = None
     error: Payload | None = None
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -349,6 +370,7 @@ Event = (
     OperationStarted
     | StepQueued
     | StepStarted
+    | StepDeferred
     | StepDone
     | StepFailed
     | StepLost

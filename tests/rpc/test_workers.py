@@ -40,8 +40,8 @@ async def world() -> AsyncIterator[World]:
 @pytest.fixture
 def servicer(world: World) -> WorkerServicer:
     nobody: Any = None
-    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests)
-    return WorkerServicer(Desk(Settings(), Bounds(), *parts, nobody), Patience(), Streams(STREAMS_MAX))
+    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests, nobody)
+    return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX))
 
 
 def working(servicer: WorkerServicer, requests: AsyncIterator[pb.WorkRequest]) -> Responses:
