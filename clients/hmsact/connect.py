@@ -142,13 +142,23 @@ _SERVICE_CONFIG = json.dumps(
                         ("TimelineService", "WatchEvents"),
                         ("TimelineService", "ExportOperation"),
                         ("OperationService", "StartOperations"),
+                        ("JobService", "WatchJob"),
                     )
                 ],
             },
             {
                 "name": [
-                    {"service": f"hmsact.v1.{service}"}
-                    for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                    *(
+                        {"service": f"hmsact.v1.{service}"}
+                        for service in (
+                            "OperationService",
+                            "CheckpointService",
+                            "JobService",
+                            "TimelineService",
+                            "SystemService",
+                        )
+                    ),
+                    {"service": "hmsact.v1.WorkerService", "method": "CompleteStep"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,

@@ -38,3 +38,5 @@ class Bounds:
     streams_per_principal_max: int = 200
     starts_per_batch_max: int = 1000
     open_operations_per_namespace_max: int = 1_000_000
+    job_operations_max: int = 10_000
+    open_jobs_per_namespace_max: int = 20
