@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from typing import Any
 from hmsact import Operation, Orchestrator, Step
 from hmsact.testing import Daemon
 from hmsact.verify import Trust, verify
+from prometheus_client.parser import text_string_to_metric_families
 
 from hmsactd.core.legality import first_illegal
 from hmsactd.timeline import codec
 from tests.e2e.raw import eventually
-from tests.e2e.scrape import scrape
+from tests.e2e.scrape import fetch, scrape
 
 HERE = Path(__file__).parent
 HMSACT = str(Path(sys.executable).with_name("hmsact"))
@@ -33,7 +35,7 @@ GRACE = "10s"
 
 @dataclass(frozen=True)
 class Board:
-    """What monitoring shows of one service and its step `work`; what is 0 is left out of the two tables."""
+    """What monitoring shows of one service and the flows that wait for it; what is 0 is left out of the two tables."""
 
     queued: int = 0
     workers: int = 0
@@ -88,31 +90,33 @@ class Scene:
         try:
             eventually(lambda: self.board() == board)
         except AssertionError:
-            assert self.board() == board  # noqa: PT017 -- which says where they differ
+            # Says where they differ.
+            assert self.board() == board
 
     def board(self) -> Board:
         """The metrics as they are."""
-        found = scrape(self.daemon)
-
-        def one(name: str, **labels: str) -> int:
-            said = ",".join(f"{name}={value}" for name, value in sorted({"namespace": "default", **labels}.items()))
-            return int(found.get(f"{name}{{{said}}}", 0))
+        status, text = fetch(self.daemon, "/metrics")
+        assert status == 200
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
         def table(name: str, by: str, **labels: str) -> dict[str, int]:
-            shape = {"namespace": "default", **labels, by: "@"}
-            said = ",".join(f"{name}={value}" for name, value in sorted(shape.items()))
-            pattern = re.compile(re.escape(f"{name}{{{said}}}").replace("@", r"(\w+)"))
-            cells = {match[1]: int(value) for key, value in found.items() if (match := pattern.fullmatch(key))}
-            return {label: value for label, value in cells.items() if value}
+            counted: Counter[str] = Counter()
+            for sample in samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    counted[sample.labels[by]] += int(sample.value)
+            return dict(+counted)
+
+        def total(name: str, **labels: str) -> int:
+            return sum(table(name, "namespace", **labels).values())
 
         return Board(
-            queued=one("hmsact_steps_queued", svc=SVC),
-            workers=one("hmsact_workers_connected", svc=SVC),
-            stalled=one("hmsact_stalled_steps", definition=FLOW, step="work"),
-            unattended=one("hmsact_unattended", definition=FLOW, step="work"),
-            at_risk=one("hmsact_sla_at_risk", definition=FLOW, step="work"),
-            breached=one("hmsact_sla_breached", definition=FLOW, step="work"),
-            attempts=table("hmsact_step_attempts_total", "outcome", svc=SVC, step="work"),
+            queued=total("hmsact_steps_queued", svc=SVC),
+            workers=total("hmsact_workers_connected", svc=SVC),
+            stalled=total("hmsact_stalled_steps", definition=FLOW),
+            unattended=total("hmsact_unattended", definition=FLOW),
+            at_risk=total("hmsact_sla_at_risk", definition=FLOW),
+            breached=total("hmsact_sla_breached", definition=FLOW),
+            attempts=table("hmsact_step_attempts_total", "outcome", svc=SVC),
             operations=table("hmsact_operations", "state", definition=FLOW),
         )
 
