@@ -338,6 +338,9 @@ PEM: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--key", type=PEM, metavar="FILE", help="Its key, PEM; the certificate's file may hold it.")
 @click.option("--only", "names", metavar="CHECK", multiple=True, help="Only this check; may be given several times.")
 @click.option("--patience", "patience_s", metavar="SECONDS", default=15.0, help="How long any answer may take.")
+@click.option(
+    "--grace", "grace_s", metavar="SECONDS", default=10.0, help="How long a worker may be away and keep its calls."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the results as JSON, at the end.")
 @click.argument("arguments", nargs=-1, metavar="[ADDRESS | -- COMMAND...]")
 def conformance(
@@ -383,6 +386,7 @@ def _check_worker(
     listen: str,
     wait_s: float,
     patience_s: float,
+    grace_s: float,
     **_: Any,
 ) -> list[Result]:
     import anyio
@@ -396,7 +400,7 @@ def _check_worker(
         _say(f"Waiting for a worker of {svc} at {address} (token dev:svc/{svc})", err=True)
 
     try:
-        return anyio.run(play, Plan(svc, listen, names, command, wait_s, patience_s), ready, tell)
+        return anyio.run(play, Plan(svc, listen, names, command, wait_s, patience_s, grace_s), ready, tell)
     except* StartRefused as refused:
         _end(REFUSED, *(str(error) for error in refused.exceptions))
 

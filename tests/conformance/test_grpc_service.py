@@ -11,6 +11,7 @@ import pytest
 
 from hmsactd.conformance.service import GRPC_CHECKS as CHECKS
 from tests.conformance.bare_grpc_service import FAULTS, serving
+from tests.conformance.play import said_of_service
 from tests.conformance.test_page import ANCHORS, TEXT
 from tests.conformance.test_service import judged
 from tests.services.certificates import Authority, Issued
@@ -36,19 +37,19 @@ CAUGHT_BY = {
 
 
 @contextmanager
-def serving_tls(directory: Path, fault: str = "") -> Iterator[tuple[str, tuple[str, ...], Authority]]:
-    """A server that asks for the daemon's certificate: its address, what `conformance` is told, and the authority."""
+def serving_tls(directory: Path, fault: str = "") -> Iterator[tuple[str, Authority, Issued]]:
+    """A server that asks for the daemon's certificate: its address, the authority, and that certificate."""
     authority = Authority(directory)
     theirs, ours = authority.issue("agency"), authority.issue("hmsactd")
     pairs = [(theirs.key.read_bytes(), theirs.certificate.read_bytes())]
     asks = fault != "lets_in_strangers"
     shown = grpc.ssl_server_credentials(pairs, authority.file.read_bytes() if asks else None, asks)
     with serving(fault, shown) as address:
-        yield address, ("--ca", str(authority.file), *_known_by(ours)), authority
+        yield address, authority, ours
 
 
-def _known_by(issued: Issued) -> tuple[str, ...]:
-    return "--certificate", str(issued.certificate), "--key", str(issued.key)
+def options(authority: Authority, ours: Issued) -> tuple[str, ...]:
+    return "--ca", str(authority.file), "--certificate", str(ours.certificate), "--key", str(ours.key)
 
 
 def test_every_check_and_every_fault_has_its_counterpart() -> None:
@@ -63,8 +64,8 @@ def test_the_page_lists_every_check_and_has_what_each_leads_to() -> None:
 
 
 def test_a_correct_server_passes(tmp_path: Path) -> None:
-    with serving_tls(tmp_path) as (address, known_by, _):
-        code, checks = judged(address, *known_by)
+    with serving_tls(tmp_path) as (address, authority, ours):
+        code, checks = judged(address, *options(authority, ours))
     assert [check for check in checks.values() if check["outcome"] != "passed"] == []
     assert len(checks) == len(CHECKS)
     assert code == 0
@@ -72,14 +73,12 @@ def test_a_correct_server_passes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fault", "check"), CAUGHT_BY.items())
 def test_a_server_with_a_fault_is_caught(fault: str, check: str, tmp_path: Path) -> None:
-    with serving_tls(tmp_path, fault) as (address, known_by, _):
-        code, checks = judged(address, *known_by, "--only", check, "--patience", "3")
-    caught = checks[check]
+    with serving_tls(tmp_path, fault) as (address, authority, ours):
+        caught = said_of_service(check, address, None, authority.file, ours.certificate, ours.key)
     assert caught["outcome"] == "failed"
     assert caught["expected"]
     assert caught["happened"]
     assert caught["read"].startswith("docs/implementing.md#")
-    assert code == 1
 
 
 def test_in_the_clear_strangers_are_not_checked_and_that_is_said() -> None:
@@ -98,11 +97,11 @@ def test_a_server_that_knows_no_health_checks_passes() -> None:
 
 
 def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path) -> None:
-    with serving_tls(tmp_path) as (address, known_by, _):
+    with serving_tls(tmp_path) as (address, _, ours):
         other = Authority(tmp_path, "other")
-        code, checks = judged(address, *known_by[2:], "--ca", str(other.file), "--only", "call")
-    assert "UNAVAILABLE" in checks["call"]["happened"]
-    assert code == 1
+        check = said_of_service("call", address, None, other.file, ours.certificate, ours.key)
+    assert check["outcome"] == "failed"
+    assert "UNAVAILABLE" in check["happened"]
 
 
 def test_a_server_that_is_not_there_fails_every_check() -> None:
