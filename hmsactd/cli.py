@@ -6,6 +6,7 @@ Arguments, file and environment become settings here; what a daemon is made of i
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -403,6 +404,11 @@ def _check_worker(
         return anyio.run(play, Plan(svc, listen, names, command, wait_s, patience_s, grace_s), ready, tell)
     except* StartRefused as refused:
         _end(REFUSED, *(str(error) for error in refused.exceptions))
+    except* BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Unlike a list that is cut off, a worker that was not checked to the end has not passed.
+        _end(REFUSED)
 
 
 def _check_service(

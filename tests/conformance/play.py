@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,14 @@ def judged(*command: str, only: tuple[str, ...] = ()) -> tuple[int, dict[str, di
     told = json.loads(ran.stdout)
     assert told["passed"] == (ran.returncode == 0)
     return ran.returncode, {check["name"]: check for check in told["checks"]}
+
+
+@contextmanager
+def nobody_at() -> Iterator[str]:
+    """A place where nobody listens, and nobody can begin to."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def said_of_service(

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from hmsactd.conformance.service import HTTPS_CHECKS as CHECKS
 from tests.conformance.bare_service import FAULTS, SECRET, serving
-from tests.conformance.play import run, said_of_service
+from tests.conformance.play import nobody_at, run, said_of_service
 from tests.conformance.test_page import ANCHORS, TEXT
 
 CAUGHT_BY = {
@@ -121,9 +121,8 @@ def test_without_a_secret_signatures_are_not_checked_and_that_is_said() -> None:
 
 
 def test_an_endpoint_that_is_not_there_fails_every_check() -> None:
-    with serving() as address:
-        pass
-    code, checks = judged(address)
+    with nobody_at() as place:
+        code, checks = judged(f"http://{place}/steps")
     assert {check["outcome"] for name, check in checks.items() if name not in SIGNATURES} == {"failed"}
     assert "there was none" in checks["call"]["happened"]
     assert code == 1

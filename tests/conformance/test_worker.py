@@ -62,14 +62,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-@pytest.fixture(scope="module", autouse=True)
-def verdicts(pool: ThreadPoolExecutor) -> dict[str, Future[Judged]]:
-    """What is said of the two correct workers."""
-    programs = {"bare": "bare_worker.py", "sdk": "sdk_worker.py"}
-    return {name: pool.submit(judged, sys.executable, str(HERE / file), "Agency") for name, file in programs.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def caught(pool: ThreadPoolExecutor) -> Future[Caught]:
     """What is said of every worker with a fault, by its fault."""
     pairs = [word for pair in CAUGHT_BY.items() for word in pair]
@@ -81,6 +74,13 @@ def caught(pool: ThreadPoolExecutor) -> Future[Caught]:
         return found
 
     return pool.submit(play)
+
+
+@pytest.fixture(scope="module")
+def verdicts(pool: ThreadPoolExecutor, caught: Future[Caught]) -> dict[str, Future[Judged]]:
+    """What is said of the two correct workers. Those with a fault are begun before, and wait beside them."""
+    programs = {"bare": "bare_worker.py", "sdk": "sdk_worker.py"}
+    return {name: pool.submit(judged, sys.executable, str(HERE / file), "Agency") for name, file in programs.items()}
 
 
 def test_every_check_and_every_fault_has_its_counterpart() -> None:
@@ -162,6 +162,21 @@ def test_a_command_that_cannot_be_started_is_said_in_a_line() -> None:
     ran = run("--worker", "Agency", "--listen", "127.0.0.1:0", "--", "/nowhere/worker")
     assert ran.returncode == 1
     assert "hmsactd: /nowhere/worker can't be started: No such file or directory" in ran.stderr
+
+
+def test_whoever_reads_no_more_than_the_first_line_is_spared_a_traceback() -> None:
+    command = [*HMSACTD, "--worker", "Agency", "--listen", "127.0.0.1:0", "--only", "hello", "--only", "call", "--"]
+    command += [sys.executable, str(HERE / "bare_worker.py"), "Agency"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline().startswith("✓ hello")
+        running.stdout.close()
+        told = running.stderr.read()
+        assert running.wait(30) == 1
+    assert "Traceback" not in told
+    assert "BrokenPipe" not in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
