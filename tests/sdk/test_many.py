@@ -108,7 +108,7 @@ def test_items_are_taken_only_as_results_come(fake: FakeDaemon, act: Orchestrato
 def test_what_an_item_says_stands_before_what_is_said_for_all(fake: FakeDaemon, act: Orchestrator) -> None:
     starts = Starts()
     fake.on("StartOperations", starts)
-    items = [
+    items: list[Any] = [
         Start(1, key="k", key_policy="allow", labels={"b": "own"}, reason="mine", request_id="own"),
         {"input": 2, "name": "other"},
         {"steps": [Step("pay", svc="Treasury")]},
@@ -232,7 +232,6 @@ def test_a_refusal_that_does_not_pass_is_the_result_of_its_item(fake: FakeDaemon
 def test_a_stream_that_is_refused_raises(fake: FakeDaemon, act: Orchestrator) -> None:
     def no(requests: Any, context: Context) -> Iterator[pb.StartOperationsResponse]:
         refuse(context, grpc.StatusCode.PERMISSION_DENIED, "no", "PERMISSION_MISSING")
-        yield pb.StartOperationsResponse()
 
     fake.on("StartOperations", no)
     with pytest.raises(Refused):
