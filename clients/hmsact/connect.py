@@ -136,14 +136,26 @@ _SERVICE_CONFIG = json.dumps(
             {
                 # What is said of a method stands before what is said of its service.
                 "name": [
-                    {"service": "hmsact.v1.TimelineService", "method": method}
-                    for method in ("WatchOperation", "WatchEvents", "ExportOperation")
+                    *(
+                        {"service": "hmsact.v1.TimelineService", "method": method}
+                        for method in ("WatchOperation", "WatchEvents", "ExportOperation")
+                    ),
+                    {"service": "hmsact.v1.JobService", "method": "WatchJob"},
                 ],
             },
             {
                 "name": [
-                    {"service": f"hmsact.v1.{service}"}
-                    for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                    *(
+                        {"service": f"hmsact.v1.{service}"}
+                        for service in (
+                            "OperationService",
+                            "CheckpointService",
+                            "JobService",
+                            "TimelineService",
+                            "SystemService",
+                        )
+                    ),
+                    {"service": "hmsact.v1.WorkerService", "method": "CompleteStep"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Awaited:
     """What an operation waits for.
 
-    `kind` is "worker", "report", "decision", "operator", "clock" or empty; `who` the service or the role, `name` the
-    step or checkpoint. Times are in UTC.
+    `kind` is "worker", "report", "completion", "decision", "operator", "clock" or empty; `who` the service or the role,
+    `name` the step or checkpoint. Times are in UTC.
     """
 
     kind: str

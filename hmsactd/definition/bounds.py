@@ -37,3 +37,5 @@ class Bounds:
     page_max: int = 1000
     streams_per_principal_max: int = 200
     open_operations_per_namespace_max: int = 1_000_000
+    job_operations_max: int = 10_000
+    open_jobs_per_namespace_max: int = 20

@@ -33,6 +33,7 @@ from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promi
 from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
+from hmsactd.engine.tokens import Tokens
 from hmsactd.engine.workers import Workers
 from hmsactd.errors import HmsactdError, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -84,11 +85,13 @@ class Engine:
         observer: Observer,
         limits: Limits,
         tickets: Tickets,
+        tokens: Tokens,
     ) -> None:
         self.clock = clock
         self.timelines = timelines
         self.store = store
         self.mailbox_max = limits.mailbox_max
+        self.tokens = tokens
         self.endings = Endings()
         self.intake = Intake()
         self.dispatch = Dispatch(store, self._offer)

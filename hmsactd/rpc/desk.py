@@ -20,9 +20,11 @@ from hmsactd.engine.requests import Done, Requests
 from hmsactd.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from hmsactd.identity.identity import Identity
 from hmsactd.identity.permissions import PAYLOAD_READ
+from hmsactd.jobs.jobs import Jobs
 from hmsactd.rpc.caller import caller
 from hmsactd.settings import Settings
 from hmsactd.store.store import IDS_LOOKED_AT_MAX, Store
+from hmsactd.store.where import Where
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
 from hmsactd.timeline.timeline import Timelines
 
@@ -62,6 +64,7 @@ class Desk:
     timelines: Timelines
     engine: Engine
     requests: Requests
+    jobs: Jobs
 
     async def resolve(self, namespace: str, said: str) -> str:
         """The id of the operation that a caller means: the whole id, or a part that no other id has. See `check`."""
@@ -96,6 +99,11 @@ class Desk:
     def may_read_payloads(self) -> bool:
         """True if the caller may see what others said in their own words."""
         return self.identity.may(caller(), PAYLOAD_READ)
+
+    def check_words(self, place: str, checked: Checked, wanted: Where) -> None:
+        """Whoever may not read what callers said can't feel their way to it, a letter at a time."""
+        if (wanted.words or wanted.key_prefix) and not self.may_read_payloads:
+            checked.fault(place, f"text and key_prefix are for those who have {PAYLOAD_READ}", "NOT_ALLOWED")
 
     async def said(
         self, namespace: str, operation_id: str, sequences: Sequence[int]

@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
+    job_pb2_grpc,
     operation_pb2_grpc,
     system_pb2_grpc,
     timeline_pb2_grpc,
@@ -19,6 +20,7 @@ from hmsactd.errors import StartRefused
 from hmsactd.rpc.checkpoints import CheckpointServicer
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.interceptor import Interceptor, Measure
+from hmsactd.rpc.jobs import JobServicer
 from hmsactd.rpc.operations import OperationServicer
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.permissions import FILES, permission_table
@@ -70,6 +72,7 @@ class GrpcServer:
         self.timelines = TimelineServicer(desk, self.patience, streams)
         operation_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(desk, self.patience), self._server)
         checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), self._server)
+        job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(desk, self.patience, streams), self._server)
         timeline_pb2_grpc.add_TimelineServiceServicer_to_server(self.timelines, self._server)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience, streams), self._server)
         system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), self._server)

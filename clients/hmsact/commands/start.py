@@ -51,7 +51,7 @@ def start(
         try:
             operation = act.start(
                 steps=definition,
-                input=_input(input_text),
+                input=read_json(input_text, "--input"),
                 key=key,
                 labels=dict(map(label, labels)),
                 request_id=request_id,
@@ -66,12 +66,13 @@ def start(
         invocation.say(operation.as_json(), operation.id)
 
 
-def _input(text: str | None) -> Any:
+def read_json(text: str | None, option: str) -> Any:
+    """The value that an option holds: JSON, or @ and a file that holds it; None if it was not said."""
     if text is None:
         return None
     if text.startswith("@"):
         return _json(_contents(text[1:]), text[1:])
-    return _json(text, "--input")
+    return _json(text, option)
 
 
 def _contents(file: str) -> str:

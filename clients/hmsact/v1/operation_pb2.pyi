@@ -278,6 +278,8 @@ class StepStatus(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     IS_OUTPUT_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    DEFERRED_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETION_DUE_TIME_FIELD_NUMBER: _builtins.int
     state: Global___StepState.ValueType
     """Its state."""
     svc: _builtins.str
@@ -298,6 +300,14 @@ class StepStatus(_message.Message):
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due, while retrying."""
 
+    @_builtins.property
+    def deferred_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when its attempt is deferred; absent if it is not."""
+
+    @_builtins.property
+    def completion_due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when a deferred attempt is to be completed, or it has timed out; absent if nothing limits it."""
+
     def __init__(
         self,
         *,
@@ -310,10 +320,12 @@ class StepStatus(_message.Message):
         code: _builtins.str = ...,
         output: _builtins.bytes = ...,
         is_output_left_out: _builtins.bool = ...,
+        deferred_time: _timestamp_pb2.Timestamp | None = ...,
+        completion_due_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion_due_time", b"completion_due_time", "deferred_time", b"deferred_time", "retry_time", b"retry_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "is_output_left_out", b"is_output_left_out", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "completion_due_time", b"completion_due_time", "deferred_time", b"deferred_time", "is_output_left_out", b"is_output_left_out", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,8 +387,8 @@ class Awaited(_message.Message):
     SINCE_TIME_FIELD_NUMBER: _builtins.int
     DUE_TIME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"worker" (a step is queued), "report" (a worker has it), "decision" (a person), "operator" (stalled),
-    "clock" (a retry), or empty.
+    """"worker" (a step is queued), "report" (a worker has it), "completion" (it was deferred), "decision" (a person),
+    "operator" (stalled), "clock" (a retry), or empty.
     """
     who: _builtins.str
     """The service, or the role."""
