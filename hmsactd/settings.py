@@ -339,8 +339,11 @@ class BoundsSection(Section):
     page_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.page_max
     """Entries of a page of a list; whoever asks for more is refused. Default 1,000: about half a megabyte."""
     streams_per_principal_max: Count = STANDARD.streams_per_principal_max
-    """Streams that one principal may have open at a time: watches, exports, workers. Default 200: a console per
-    officer of a large office."""
+    """Streams that one principal may have open at a time: watches, exports, bulk starts, workers. Default 200: a
+    console per officer of a large office."""
+    starts_per_batch_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.starts_per_batch_max
+    """Starts of one batch of StartOperations. Default 1,000: a commit holds as many, so that more at a time would make
+    nothing faster."""
     open_operations_per_namespace_max: Count = STANDARD.open_operations_per_namespace_max
     """Operations of a namespace that may be open at a time. Default 1,000,000: what one daemon has been tried with."""
     job_operations_max: Count = STANDARD.job_operations_max

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hmsact.flow import Checkpoint, Step
     from hmsact.inbox import Pending, Shown
     from hmsact.job import AsyncJob, Job, JobResult
+    from hmsact.many import Start, StartResult
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
     from hmsact.recorded import CompletedStep, Receipt, Recorded
@@ -69,6 +70,7 @@ _HOMES = {
     "flow": ("Checkpoint", "Step"),
     "inbox": ("Pending", "Shown"),
     "job": ("AsyncJob", "Job", "JobResult"),
+    "many": ("Start", "StartResult"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
     "recorded": ("CompletedStep", "Receipt", "Recorded"),
@@ -112,6 +114,8 @@ __all__ = [
     "Refused",
     "ResourceExhausted",
     "Shown",
+    "Start",
+    "StartResult",
     "Step",
     "StepError",
     "SystemInfo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from hmsact import flow
+from hmsact import bulk, flow
 from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Target, Tls, target
@@ -22,6 +22,7 @@ from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.job import AsyncJob, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import AsyncOperation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
@@ -118,6 +119,35 @@ class AsyncOrchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return await operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> AsyncIterator[StartResult[AsyncOperation]]:
+        """Starts many operations and gives a result for each, in order; `items` may be iterated over asynchronously."""
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: AsyncOperation(message, self, is_whole=False), self.address)
+        return bulk.run_async(
+            many, items, lambda: self._stubs.operations.StartOperations(metadata=self._target.metadata), self.address
+        )
 
     async def get(self, operation: str | OperationFacts) -> AsyncOperation:
         """Fetches an operation by its id, or by any part of the id that no other has."""

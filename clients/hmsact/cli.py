@@ -30,6 +30,7 @@ INTERRUPTED = 130
 # In the order in which one meets them; each is loaded when it is called, since not all of them need cryptography.
 _COMMANDS = {
     "start": "start.start",
+    "start-many": "start_many.start_many",
     "list": "find.list_operations",
     "get": "find.get",
     "events": "follow.events",

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from hmsact import flow
+from hmsact import bulk, flow
 from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Tls, target
@@ -21,6 +21,7 @@ from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
 from hmsact.job import Job, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import Operation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
@@ -142,6 +143,50 @@ class Orchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> Iterator[StartResult[Operation]]:
+        """Starts many operations, by the same flow or by flows of their own, and gives a result for each, in order.
+
+        `items` is anything that can be iterated over: each is a Start, or its fields by name, as in
+        {"input": {"income": 41250}, "key": "case-7"}. They are taken as they are needed, so that millions cost no
+        more memory than a thousand. `name`, `steps`, `sla`, `key_policy`, `reason` and `requested_by` are for all
+        that say no other, `labels` are added to each one's own. With a `request_id` of yours, item n (from 1) is
+        sent as "REQUEST_ID-n", so that the whole run is safe to repeat: what was started before is not started again.
+
+        A result has either an `operation` or an `error`; what is wrong with one item does not touch the others. It
+        connects again by itself and sends again what has no result; while the daemon takes no starts it waits for as
+        long as that asks, ten minutes at most. What your items raise is raised when all that came before has its
+        result. Whoever stops early may have started more than they saw.
+        """
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: Operation(message, self, is_whole=False), self.address)
+        return bulk.run(
+            many,
+            items,
+            lambda messages: self._operations.StartOperations(messages, metadata=self._target.metadata),
+            self.address,
+        )
 
     def get(self, operation: str | OperationFacts) -> Operation:
         """Fetches an operation by its id, or by any part of the id that no other has. Raises NotFound."""

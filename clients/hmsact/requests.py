@@ -80,6 +80,20 @@ class Requests:
     ) -> operation_pb2.StartOperationRequest:
         """Asks for an operation to be started."""
         definition = json_text.write(flow.definition(name, steps, sla), "definition")
+        return self.start_by(definition, input, key, key_policy, labels, request_id, reason, requested_by)
+
+    def start_by(
+        self,
+        definition: bytes,
+        input: object,  # noqa: A002 - the word of the contract
+        key: str | None,
+        key_policy: KeyPolicy | None,
+        labels: Mapping[str, str] | None,
+        request_id: str | None,
+        reason: str | None,
+        requested_by: str | None,
+    ) -> operation_pb2.StartOperationRequest:
+        """The same by a definition as it travels."""
         return operation_pb2.StartOperationRequest(
             namespace=self._namespace,
             request_id=request_id or _request_id(),
@@ -93,13 +107,16 @@ class Requests:
         )
 
     def started(
-        self, asked: operation_pb2.StartOperationRequest, answer: operation_pb2.StartOperationResponse
+        self,
+        asked: operation_pb2.StartOperationRequest,
+        answer: operation_pb2.StartOperationResponse,
+        name: str | None = None,
     ) -> operation_pb2.Operation:
-        """As much of the operation as a start and its answer tell."""
+        """As much of the operation as a start and its answer tell; `name` if the request doesn't say it."""
         return operation_pb2.Operation(
             namespace=asked.namespace,
             id=answer.operation_id,
-            name=json.loads(asked.definition)["name"],
+            name=json.loads(asked.definition)["name"] if name is None else name,
             state=answer.recorded.state,
             revision=answer.recorded.revision,
             sequence=answer.recorded.sequence,

@@ -113,6 +113,11 @@ class Actor:
         """True if it waits for mail."""
         return self.idle_since > 0 and not self._mailbox
 
+    @property
+    def is_queued(self) -> bool:
+        """True if its step waits for a worker."""
+        return self._queued is not None
+
     def post(self, letter: Letter) -> None:
         """Put a letter into the mailbox; raises `ResourceExhausted` when it is full."""
         if len(self._mailbox) >= self._around.mailbox_max:

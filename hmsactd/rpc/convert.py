@@ -64,6 +64,11 @@ def recorded(done: Done) -> operation_pb2.Recorded:
     )
 
 
+def started(done: Done) -> operation_pb2.StartOperationResponse:
+    """The operation that a start has led to."""
+    return operation_pb2.StartOperationResponse(operation_id=done.operation_id, recorded=recorded(done))
+
+
 # -- operations --------------------------------------------------------------------------------------------------------
 
 

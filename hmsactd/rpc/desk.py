@@ -226,16 +226,20 @@ def revision_of(request: Any) -> int | None:
     return request.expected_revision or None
 
 
-def request_key(request: Any, rpc: str, namespace: str) -> RequestKey | None:
-    """The request, if it has an id: its digest is over everything but the id, with the namespace always said."""
+def request_key(request: Any, rpc: str, namespace: str, **told: object) -> RequestKey | None:
+    """The request, if it has an id: its digest is over everything but the id, with the namespace always said.
+
+    `told` are fields that were said elsewhere, for many requests at once.
+    """
     if not request.request_id:
         return None
-    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request, namespace))
+    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request, namespace=namespace, **told))
 
 
-def _digest(request: Any, namespace: str) -> str:
+def _digest(request: Any, **told: object) -> str:
     content = type(request)()
     content.CopyFrom(request)
     content.ClearField("request_id")
-    content.namespace = namespace
+    for name, value in told.items():
+        setattr(content, name, value)
     return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()

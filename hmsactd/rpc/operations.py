@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
@@ -12,10 +13,12 @@ from hmsact.v1 import operation_pb2_grpc
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
 from hmsactd.errors import NotFound, Unavailable
 from hmsactd.rpc import convert, cursor, where
+from hmsactd.rpc.bulk import BulkStarter
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk, check, fitting, namespace_of, revision_of
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.start import Starter
+from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import span_ms
 from hmsactd.store.store import By
 from hmsactd.store.where import Order
@@ -36,14 +39,22 @@ OUTPUTS_READ_AT_A_TIME = 4
 class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
     """Starts operations, finds them and steers them."""
 
-    def __init__(self, desk: Desk, patience: Patience) -> None:
+    def __init__(self, desk: Desk, patience: Patience, streams: Streams) -> None:
         self._desk = desk
         self._patience = patience
         self._starter = Starter(desk)
+        self._bulk = BulkStarter(desk, self._starter, patience, streams)
 
     async def StartOperation(self, request: pb.StartOperationRequest, context: Context) -> pb.StartOperationResponse:
-        done = await self._starter.start(request)
-        return pb.StartOperationResponse(operation_id=done.operation_id, recorded=convert.recorded(done))
+        return convert.started(await self._starter.start(request))
+
+    async def StartOperations(
+        self, request_iterator: Any, context: Context
+    ) -> AsyncIterator[pb.StartOperationsResponse]:
+        # Closed here and now: a task group must end in the task that began it.
+        async with aclosing(self._bulk.answers(request_iterator)) as answers:
+            async for answer in answers:
+                yield answer
 
     # -- find ----------------------------------------------------------------------------------------------------------
 

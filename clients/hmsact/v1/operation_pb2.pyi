@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from hmsact.v1 import event_pb2 as _event_pb2
 from hmsact.v1 import principal_pb2 as _principal_pb2
 import builtins as _builtins
@@ -726,6 +727,114 @@ class StartOperationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartOperationResponse: _TypeAlias = StartOperationResponse  # noqa: Y015
+
+@_typing.final
+class StartOperationsRequest(_message.Message):
+    """A batch of starts. Send the next without waiting for the results of this one, and read while you write: the daemon
+    reads on only while a few batches of a stream are without results.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """A number of the caller's own, by which the results name the batch."""
+    namespace: _builtins.str
+    """The namespace of starts that name none. It holds for the batches that follow, until another is named."""
+    definition: _builtins.bytes
+    """The definition of starts that bring none: said once, whatever the number of starts. It holds for the batches that
+    follow, until another is said.
+    """
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartOperationRequest]:
+        """The starts, up to 1,000. Give each a request_id: it is that of StartOperation, so that a start without an answer is
+        safe to send again, on another stream or by itself.
+        """
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        namespace: _builtins.str = ...,
+        definition: _builtins.bytes = ...,
+        starts: _abc.Iterable[Global___StartOperationRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "definition", b"definition", "namespace", b"namespace", "starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOperationsRequest: _TypeAlias = StartOperationsRequest  # noqa: Y015
+
+@_typing.final
+class StartOperationsResponse(_message.Message):
+    """Results of one batch. They come in the order in which the starts were sent; those of a large batch may be spread over
+    several messages. A batch without starts has one message without results.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """The number of the batch."""
+    first: _builtins.int
+    """Which of its starts the first result is of, from 0."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartResult]:
+        """What became of that start and of those after it, each recorded or refused."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        first: _builtins.int = ...,
+        results: _abc.Iterable[Global___StartResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "first", b"first", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOperationsResponse: _TypeAlias = StartOperationsResponse  # noqa: Y015
+
+@_typing.final
+class StartResult(_message.Message):
+    """What became of one start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> Global___StartOperationResponse:
+        """It has been started, or this request was carried out before."""
+
+    @_builtins.property
+    def refused(self) -> _status_pb2.Status:
+        """It has not: the status that StartOperation would have ended with, with its details."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___StartOperationResponse | None = ...,
+        refused: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "result", b"result", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "result", b"result", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["started", "refused"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___StartResult: _TypeAlias = StartResult  # noqa: Y015
 
 @_typing.final
 class GetOperationRequest(_message.Message):
