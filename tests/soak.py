@@ -1,6 +1,7 @@
 """Long runs with faults: the tests that draw their faults from a seed, with many more of them. `make soak`.
 
-    python -m tests.soak [--kills 500] [--lives 50000] [--troubles 2000] [--images 10000] [--seed N]
+    python -m tests.soak [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000] [--images 10000]
+        [--places 1000000] [--seed N]
 
 What failed is repeated with the seed that is printed. Ends with the exit code of pytest.
 """
@@ -17,7 +18,9 @@ TESTS = (
     "tests/core/test_any_order.py",
     "tests/engine/test_kill.py",
     "tests/crash/test_sigkill.py",
+    "tests/crash/test_paused.py",
     "tests/power/test_power_cut.py",
+    "tests/faults/test_every_fault.py",
 )
 
 
@@ -25,9 +28,13 @@ def main() -> None:
     """Run the tests, in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500, help="SIGKILLs of the daemon under load")
+    parser.add_argument("--pauses", type=int, default=50, help="SIGSTOPs of the daemon under load")
     parser.add_argument("--lives", type=int, default=50_000, help="lives of an operation, against the model")
     parser.add_argument("--troubles", type=int, default=2_000, help="mixes of failures around an actor")
     parser.add_argument("--images", type=int, default=10_000, help="disks as a power cut leaves them")
+    parser.add_argument(
+        "--places", type=int, default=1_000_000, help="places of each fault of the disk, if there are so many"
+    )
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of when the daemon is killed")
     said = parser.parse_args()
     if said.lives < LIVES_MIN:
@@ -36,9 +43,11 @@ def main() -> None:
     sys.stdout.flush()
     numbers = {
         "KILLS": said.kills,
+        "PAUSES": said.pauses,
         "LIVES": said.lives,
         "TROUBLES": said.troubles,
         "IMAGES": said.images,
+        "PLACES": said.places,
         "SEED": said.seed,
     }
     environment = os.environ | {f"HMSACT_SOAK_{name}": str(number) for name, number in numbers.items()}

@@ -395,7 +395,9 @@ def _as_unavailable(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, (Fenced, StoreUnavailable)):
         return error
     reason = error.reason if isinstance(error, StoreUnavailable) else "STORE_UNAVAILABLE"
-    return Unavailable(reason, f"nothing could be recorded: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
+    is_in_doubt = isinstance(error, asyncio.CancelledError) or getattr(error, "is_in_doubt", False)
+    fate = "it is not known whether this was recorded" if is_in_doubt else "nothing was recorded"
+    return Unavailable(reason, f"{fate}: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
 
 
 def _request_row(request: RequestKey, operation_id: str, operation: Operation) -> RequestRow:

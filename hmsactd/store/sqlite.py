@@ -144,7 +144,7 @@ class SqliteStore:
     async def write(self, batch: Batch) -> dict[int, Exception]:
         """Writes a batch, or nothing."""
         if self._writer is None:
-            raise Unavailable("the database is closed")
+            raise self._closed()
         try:
             return await self._writer.run(lambda connection: write.write(connection, batch))
         except (sqlite3.Error, MemoryError) as error:
@@ -154,7 +154,7 @@ class SqliteStore:
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets what was said in an operation for good."""
         if self._writer is None:
-            raise Unavailable("the database is closed")
+            raise self._closed()
         try:
             return await self._writer.run(lambda connection: write.erase(connection, namespace, operation))
         except sqlite3.Error as error:
@@ -362,6 +362,11 @@ class SqliteStore:
                 # Whoever reads is the first to see it; whoever writes must not go on for that.
                 self.condition.break_down(failed)
             raise failed from error
+
+    def _closed(self) -> Unavailable:
+        """Why there is nothing to write with: the store is closed, or could not be opened anew."""
+        trouble = self.condition.trouble
+        return Unavailable("the database is closed") if trouble is None else Unavailable(str(trouble), trouble.trouble)
 
     async def _close_writer(self) -> None:
         writer, self._writer = self._writer, None

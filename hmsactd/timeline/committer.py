@@ -206,12 +206,12 @@ class Committer:
         except Unavailable as error:
             self._doubtful.update((submission.namespace, submission.operation) for submission in taken)
             for each in waiting:
-                each.refuse(_same(error))
+                each.refuse(_in_doubt(error))
             await self._mend(error)
             return
         except BaseException:
             for each in waiting:
-                each.refuse(_stopped())
+                each.refuse(_in_doubt(_stopped()))
             raise
         for note in notes:
             if not note.done.done():
@@ -295,6 +295,11 @@ def _stopped() -> Unavailable:
 def _same(error: Unavailable) -> Unavailable:
     """A copy for each who is told: an exception raised in several tasks would gather all their tracebacks."""
     return Unavailable(str(error), error.trouble)
+
+
+def _in_doubt(error: Unavailable) -> Unavailable:
+    """For each whose rows were in the store's hands: a commit whose fsync failed may be found at the next start."""
+    return Unavailable(str(error), error.trouble, is_in_doubt=True)
 
 
 def _append(submission: Submission, edge: Edge, nodes: list[NodeRow]) -> Append:

@@ -102,10 +102,18 @@ class Everybody:
 class World:
     """A daemon's inside: committer, engine, requests. `kill` and `open` again is a crash and a restart."""
 
-    def __init__(self, store: Store, tasks: asyncio.TaskGroup, *, limits: Limits = LIMITS, keys: Keys = KEYS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tasks: asyncio.TaskGroup,
+        *,
+        limits: Limits = LIMITS,
+        keys: Keys = KEYS,
+        clock: StillClock | None = None,
+    ) -> None:
         self.store = store
         self.tasks = tasks
-        self.clock = StillClock()
+        self.clock = clock or StillClock()
         self.everybody = Everybody()
         self._limits = limits
         self._keys = keys
