@@ -6,9 +6,8 @@ One `Timelines` has one log. What an event means is the core's business, how row
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-import secrets
-import string
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +18,7 @@ from hmsactd.core.events import Event
 from hmsactd.store.store import Birth, Log, LogRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline import codec, moment
 from hmsactd.timeline.committer import Committed, Committer, Observe, Submission
+from hmsactd.timeline.entropy import random_bytes
 from hmsactd.timeline.export import Exporter
 from hmsactd.timeline.follow import WHOLE_LOG, Follower, Followers
 from hmsactd.timeline.incarnation import Outside, held_against
@@ -30,6 +30,9 @@ from hmsactd.timeline.tree import Edge, Proofs, kept_hashes, perfect_parts
 from hmsactd.value import value
 
 PAGE: Final = 500
+
+ORIGIN_BYTES: Final = 8
+"""Enough for a name that no other log has."""
 
 
 @value(frozen=True, slots=True)
@@ -359,5 +362,4 @@ def _signer(origin: str, keys: Keys) -> Signer:
 
 
 def _fresh_origin() -> str:
-    letters = string.ascii_lowercase + string.digits
-    return f"hmsactd-{''.join(secrets.choice(letters) for _ in range(12))}/log/0"
+    return f"hmsactd-{base64.b32encode(random_bytes(ORIGIN_BYTES)).decode().rstrip('=').lower()}/log/0"
