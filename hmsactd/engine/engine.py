@@ -181,6 +181,8 @@ class Engine:
     ) -> asyncio.Future[Answer]:
         """Start an operation under a new id."""
         started: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Whoever asked may leave before the answer comes; then the answer is nobody's, and no warning is due.
+        started.add_done_callback(_look_at)
         if self.intake.refusal is not None:
             started.set_exception(self.intake.refusal.with_traceback(None))
             return started
@@ -212,7 +214,7 @@ class Engine:
         The future fails with `Rejected` for what is not allowed, with an `HmsactdError` for what could not be done.
         """
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # Whoever told it may leave before the answer comes; then the answer is nobody's, and no warning is due.
+        # As above.
         answered.add_done_callback(_look_at)
         self.post(namespace, operation_id, told, promised(answered), request)
         return answered

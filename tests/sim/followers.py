@@ -56,9 +56,11 @@ class OperationFollower(Follower):
     """Follows one operation after the other, each to its end."""
 
     async def live(self) -> None:
-        while True:
+        while not self.world.is_calm:
             await asyncio.sleep(self.chance.uniform(0.2, 3))
-            if known := self.world.oracle.operations():
+            known = self.world.oracle.operations()
+            # What begins once all else has ended would only be in the way of the end.
+            if known and not self.world.is_calm:
                 await self._follow(self.chance.choice(known))
 
     async def _follow(self, operation: str) -> None:

@@ -256,8 +256,8 @@ class World:
         well_at = self.loop.time() + WELL_AFTER_S
         while not self._is_at_end():
             must(self.loop.time() < until, "everything comes to its end once faults stop", self._waits_for())
-            if self.oracle.calm_since_us is None and self.loop.time() >= well_at:
-                self.oracle.calm_since_us = self.clock.now()
+            if self.oracle.well_since is None and self.loop.time() >= well_at:
+                self.oracle.well_since = len(self.disk.image()._rows), self.clock.now()
             await asyncio.sleep(0.5)
 
     def _is_at_end(self) -> bool:
