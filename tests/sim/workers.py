@@ -48,6 +48,7 @@ class Worker(Caller):
         self._stream: Stream | None = None
         self._process = 0
         self._silent_until = 0.0
+        self._has_claimed = False
 
     async def live(self) -> None:
         while True:
@@ -83,6 +84,7 @@ class Worker(Caller):
         if self.happens(self.world.plan.worker_lies) and self.world.oracle.given:
             operation_id, instance, attempt = self.chance.choice(list(self.world.oracle.given))
             in_hand.append(pb.Attempt(operation_id=operation_id, instance=instance, attempt=attempt))
+            self._has_claimed = True
         return pb.Hello(
             svc=self._svc,
             steps=self._steps,
@@ -99,6 +101,11 @@ class Worker(Caller):
     async def _beat(self, stream: Stream) -> None:
         while True:
             await asyncio.sleep(0.4)
+            if self.world.is_calm and self._has_claimed:
+                # What it claims to have takes its places. An honest process takes over.
+                self._has_claimed = False
+                self._crash()
+                stream.hang_up()
             if asyncio.get_running_loop().time() >= self._silent_until or self.world.is_calm:
                 beats = [pb.Beat(attempt=hand.attempt) for hand in self._hands.values() if hand.report is None]
                 if beats:

@@ -76,11 +76,27 @@ def run(plan: Plan, say: Callable[[str], None] | None = None, *, is_thorough: bo
             asyncio.set_event_loop(loop)
             return world.outcome(*_ended(loop, world))
     finally:
+        _clear(loop)
         asyncio.set_event_loop(None)
         loop.close()
         ENTROPY.draw_from(os.urandom)
         if was_collecting:
             gc.enable()
+
+
+def _clear(loop: Loop) -> None:
+    """A run that has failed leaves tasks behind; they end here, and not when the interpreter does."""
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(3):
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        if asyncio.all_tasks(loop):
+            loop.run_until_complete(_turns(100))
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 def _ended(loop: Loop, world: World) -> tuple[str, str]:
