@@ -31,10 +31,11 @@ def main() -> None:
     parser.add_argument("-j", type=int, default=1, help="processes")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first that fails")
     parser.add_argument("--quiet", action="store_true", help="no trace")
+    parser.add_argument("--hashes", action="store_true", help="say the hash of every seed")
     said = parser.parse_args()
     if said.seeds:
         first, _, last = said.seeds.partition("..")
-        sys.exit(_many(range(int(first), int(last)), said.j, go_on=said.go_on))
+        sys.exit(_many(range(int(first), int(last)), said.j, go_on=said.go_on, says_hashes=said.hashes))
     if said.seed is None:
         parser.error("say a seed, or --seeds A..B")
     if said.shrink:
@@ -49,7 +50,7 @@ def _tell(outcome: Outcome) -> int:
     return int(bool(outcome.broken))
 
 
-def _many(seeds: range, processes: int, *, go_on: bool) -> int:
+def _many(seeds: range, processes: int, *, go_on: bool, says_hashes: bool) -> int:
     began = time.perf_counter()
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     failed = done = events = lives = 0
@@ -61,6 +62,8 @@ def _many(seeds: range, processes: int, *, go_on: bool) -> int:
                 events += outcome.events
                 lives += outcome.lives
                 seconds += outcome.seconds
+                if says_hashes:
+                    print(f"{outcome.plan.seed} {outcome.hash}")
                 if outcome.broken:
                     failed += 1
                     print(f"seed {outcome.plan.seed}: {outcome.broken}", flush=True)

@@ -68,7 +68,7 @@ class Disk:
     async def reach(self, steps: Sequence[str], moment: Moment) -> None:
         """The process comes to some points; if one is the failpoint it goes no further."""
         point = next((Point(step, moment) for step in steps if f"{step}:{moment}" == self.plan.failpoint), None)
-        if point is None or self.is_calm or self.died_at is not None:
+        if point is None or self.died_at is not None:
             return
         self._times_to_come -= 1
         if self._times_to_come == 0:

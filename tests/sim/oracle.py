@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from hmsact.note import TreeHead
 from hmsact.record import leaf_hash
+from hmsact.verify import Tampered, verify
 
 from hmsactd.core import events as e
 from hmsactd.core.apply import replay
@@ -24,14 +25,18 @@ from hmsactd.store.store import LogRow, Summary
 from hmsactd.timeline import codec
 from hmsactd.timeline.payloads import Keyring
 from hmsactd.timeline.seal import is_sealed
-from hmsactd.timeline.timeline import verifier_key_of
+from hmsactd.timeline.timeline import Timelines, verifier_key_of
 from hmsactd.timeline.tree import Edge
+from tests.sdk import second_verifier
 from tests.sim.tower import Tower
 
 SPACE = "default"
 
 Key = tuple[str, int, int]
 """An attempt: operation, instance, attempt."""
+
+EXPORTED = 3
+"""Operations of a thorough run that are exported and verified."""
 
 LATE_MS_MAX = 1_000
 """How late a due time may be noticed while all is well."""
@@ -121,6 +126,8 @@ async def check(oracle: Oracle, tower: Tower, image: MemoryStore, principals: fr
     _check_promises(oracle, rows)
     _check_outcomes(oracle, image, histories, tower)
     _check_followers(oracle, rows, histories)
+    if is_thorough:
+        await _check_exports(tower, image)
     return hashlib.sha256(b"\n".join(row.record for row in rows)).hexdigest()
 
 
@@ -249,3 +256,15 @@ def _check_followers(oracle: Oracle, rows: list[LogRow], histories: dict[str, li
     for leaves in oracle.log_seen:
         must(list(leaves) == list(range(len(rows))), "a follower of the log sees all of it, in order", list(leaves)[-3:])
         must(list(leaves.values()) == [row.leaf for row in rows], "a follower of the log is shown what is there")
+
+
+async def _check_exports(tower: Tower, image: MemoryStore) -> None:
+    """Invariant 5, by those who know nothing of the daemon: the SDK's verifier, and one that shares no code with it."""
+    timelines = await Timelines.open(image, tower.keys)
+    for operation in list(image._kept)[:EXPORTED]:
+        export = b"".join([part async for part in timelines.export(*operation, tower.clock.now())])
+        try:
+            second_verifier.verify(export, timelines.verifier_key)
+            verify(export, key=timelines.verifier_key)
+        except (second_verifier.Bad, Tampered) as bad:
+            must(False, "an export can be verified", operation, bad)  # noqa: FBT003

@@ -16,7 +16,12 @@ from tests.sim.wire import RpcError
 
 STARTERS = ("", "dev:casebot", "dev:jdavis@fsa.gov", "dev:mgarcia@fsa.gov")
 OFFICERS = ("dev:mgarcia@fsa.gov", "dev:jdavis@fsa.gov", "")
+ASSIGNEES = ("dev:mgarcia@fsa.gov", "dev:jdavis@fsa.gov", "dev:developer", "dev:casebot", "dev:nobody")
 OPERATOR = "dev:tlee@fsa.gov"
+MEDDLING = ("Pause", "Pause", "Resume", "Resume", "Retry", "Skip", "Cancel", "Assign")
+APT = {"operator": ("Retry", "Skip"), "decision": ("Assign", "Assign", "Pause"), "report": ("Cancel", "Pause")}
+"""What an operator does when an operation awaits this."""
+
 ROLES = ("fsa.officer", "fsa.counsel")
 
 
@@ -30,13 +35,18 @@ def step_name(number: int) -> str:
     return f"step_{number}"
 
 
+def checkpoint_name(number: int) -> str:
+    """The name of a checkpoint."""
+    return f"review_{number}"
+
+
 def some_definition(chance: random.Random, items_max: int, services: int) -> bytes:
     """A flow of a few steps and checkpoints, with such clocks as matter within seconds."""
     items: list[dict[str, Any]] = []
     for number in range(chance.randint(1, items_max)):
         item: dict[str, Any]
         if number and chance.random() < 0.3:
-            item = {"checkpoint": f"review_{number}", "role": chance.choice(ROLES)}
+            item = {"checkpoint": checkpoint_name(number), "role": chance.choice(ROLES)}
         else:
             item = {"step": step_name(number), "svc": service(chance.randrange(services))}
             item["retries"] = chance.choice((0, 1, 3))
@@ -174,8 +184,12 @@ class Operator(Caller):
         if not known:
             return
         operation = self.chance.choice(known)
-        what = self.chance.choice(("Pause", "Pause", "Resume", "Resume", "Retry", "Skip", "Cancel"))
-        await self._do(what, operation, step_name(self.chance.randrange(self.world.plan.items_max)))
+        kept = self.world.tower.disk.image()._kept.get((SPACE, operation))
+        if kept is not None and kept.summary.awaits in APT and self.chance.random() < 0.5:
+            what = self.chance.choice(APT[kept.summary.awaits])
+        else:
+            what = self.chance.choice(MEDDLING)
+        await self._do(what, operation, kept.summary.awaits_name or step_name(0) if kept is not None else step_name(0))
 
     async def _mend(self) -> None:
         for kept in list(self.world.tower.disk.image()._kept.values()):
@@ -185,7 +199,7 @@ class Operator(Caller):
             elif summary.awaits == "operator":
                 await self._do(self.chance.choice(("Retry", "Skip")), summary.operation, summary.awaits_name)
 
-    async def _do(self, what: str, operation: str, step: str = "") -> None:
+    async def _do(self, what: str, operation: str, item: str = "") -> None:
         self._asked += 1
         named: dict[str, Any] = {
             "namespace": SPACE,
@@ -201,8 +215,13 @@ class Operator(Caller):
             case "Resume":
                 await self.insist(f"{OPERATIONS}ResumeOperation", pb.ResumeOperationRequest(**named))
             case "Retry":
-                await self.insist(f"{OPERATIONS}RetryStep", pb.RetryStepRequest(**named, step=step))
+                await self.insist(f"{OPERATIONS}RetryStep", pb.RetryStepRequest(**named, step=item))
             case "Skip":
-                await self.insist(f"{OPERATIONS}SkipStep", pb.SkipStepRequest(**named, step=step))
+                await self.insist(f"{OPERATIONS}SkipStep", pb.SkipStepRequest(**named, step=item))
+            case "Assign":
+                request = checkpoint_pb2.AssignCheckpointRequest(
+                    **named, checkpoint=item, assignee=self.chance.choice(ASSIGNEES)
+                )
+                await self.insist(f"{CHECKPOINTS}AssignCheckpoint", request)
             case _:
                 await self.insist(f"{OPERATIONS}CancelOperation", pb.CancelOperationRequest(**named))

@@ -272,7 +272,7 @@ class World:
         well_at = self.loop.time() + WELL_AFTER_S
         while not self._is_at_end():
             must(self.loop.time() < until, "everything comes to its end once faults stop", self._waits_for())
-            if self.oracle.well_since is None and self.loop.time() >= well_at:
+            if self.oracle.well_since is None and self.loop.time() >= well_at and not self.plan.failpoint:
                 self.oracle.well_since = len(self.disk.image()._rows), self.clock.now()
             await asyncio.sleep(0.5)
 
