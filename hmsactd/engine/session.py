@@ -76,7 +76,13 @@ class Session:
     """One worker, from its first hello until it leaves or is gone for longer than the grace."""
 
     def __init__(
-        self, session_id: str, principal: Principal, namespace: str, svc: str, steps: Collection[str], max_in_flight: int
+        self,
+        session_id: str,
+        principal: Principal,
+        namespace: str,
+        svc: str,
+        steps: Collection[str],
+        max_in_flight: int,
     ) -> None:
         self.id = session_id
         self.principal = principal

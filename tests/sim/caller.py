@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from grpc import StatusCode
 
+from tests.sim.clock import SimulatedClock
 from tests.sim.oracle import Oracle, Promise
 from tests.sim.plan import Plan
 from tests.sim.tower import Tower
@@ -42,7 +43,10 @@ class World(Protocol):
     wire: Wire
     oracle: Oracle
     tower: Tower
+    clock: SimulatedClock
     is_calm: bool
+    calm_since_us: int | None
+    """Since when the daemon is up, and nothing goes wrong."""
 
 
 class Caller:
@@ -81,9 +85,7 @@ class Caller:
         operation = getattr(answer, "operation_id", "") or request.operation_id
         receipt = recorded.receipt
         what = f"{rpc} {request.request_id}"
-        self.world.oracle.promises.append(
-            Promise(what, operation, recorded.sequence, receipt.index, receipt.leaf)
-        )
+        self.world.oracle.promises.append(Promise(what, operation, recorded.sequence, receipt.index, receipt.leaf))
 
     def happens(self, rate: float) -> bool:
         """True if a fault of this rate happens now."""

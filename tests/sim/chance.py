@@ -13,4 +13,4 @@ class Chance:
 
     def of(self, whose: str) -> random.Random:
         """The stream of somebody. The same for the same seed and name, on any machine."""
-        return random.Random(f"{self._seed} {whose}")  # noqa: S311
+        return random.Random(f"{self._seed} {whose}")

@@ -13,6 +13,7 @@ from tests.sim.oracle import Seen
 from tests.sim.wire import RpcError, Stream
 
 LEAF_BYTES = 32
+LATE_US_MAX = 1_000_000
 FINAL = frozenset(
     (
         operation_pb2.OPERATION_STATE_COMPLETED,
@@ -28,6 +29,7 @@ class Follower(Caller):
 
     def __init__(self, world: World, chance: random.Random) -> None:
         super().__init__(world, chance, chance.choice(("", "dev:jdavis@fsa.gov")))
+        self._reads_since_us = 0
 
     async def read(self, rpc: str, request: Any) -> Any:
         """Yields the messages of one stream until it ends, breaks, or is left."""
@@ -35,6 +37,7 @@ class Follower(Caller):
             stream: Stream = self.world.wire.stream(rpc, request, self.token)
         except RpcError:
             return
+        self._reads_since_us = self.world.clock.now()
         try:
             while (message := await self._next(stream)) is not None:
                 yield message
@@ -42,8 +45,17 @@ class Follower(Caller):
                     return
                 if self.happens(self.world.plan.slow):
                     await asyncio.sleep(self.chance.uniform(0, 5))
+                    self._reads_since_us = self.world.clock.now()
         finally:
             stream.hang_up()
+
+    def told_of(self, at_us: int) -> None:
+        """An event has come that happened at this time: while all is well, whoever reads on sees it at once."""
+        well_since_us = self.world.calm_since_us
+        if well_since_us is None or at_us < max(well_since_us, self._reads_since_us):
+            return
+        if (late_us := self.world.clock.now() - at_us) > LATE_US_MAX:
+            self.world.oracle.note(f"a follower was told {late_us / 1e6:.1f} s late")
 
     async def _next(self, stream: Stream) -> Any:
         try:
@@ -71,6 +83,7 @@ class OperationFollower(Follower):
             request = timeline_pb2.WatchOperationRequest(operation_id=operation, after=cursor, with_records=True)
             async for message in self.read(f"{TIMELINES}WatchOperation", request):
                 if message.HasField("event"):
+                    self.told_of(message.event.time.ToMicroseconds())
                     seen.sequences.append(message.event.sequence)
                     seen.records.append(message.event.record)
                     cursor = message.event.cursor

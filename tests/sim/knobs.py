@@ -1,4 +1,4 @@
-"""Bounds and pages of the daemon, made so small that a few operations reach them: full queues, second pages, refusals."""
+"""Bounds and pages of the daemon, made so small that few operations reach them: full queues, second pages, refusals."""
 
 from __future__ import annotations
 

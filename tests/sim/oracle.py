@@ -1,7 +1,7 @@
 """Knows what everybody was promised, and holds the disk against it when a run is over. Every `must` names an invariant.
 
-What is checked by reading the disk needs no part of the daemon that lived; what replays uses the core, which has its own
-tests against a model.
+What is checked by reading the disk needs no part of the daemon that lived; what replays uses the core, which has its
+own tests against a model.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ def _check_history(
     since = oracle.well_since
     _check_clocks(operation, history)
     if since is not None:
-        _check_in_time(operation, [event for event, row in zip(history, records, strict=True) if row.index >= since[0]], since[1])
+        _check_in_time(
+            operation, [event for event, row in zip(history, records, strict=True) if row.index >= since[0]], since[1]
+        )
 
 
 def _check_clocks(operation: str, history: list[e.Event]) -> None:
@@ -254,7 +256,9 @@ def _check_followers(oracle: Oracle, rows: list[LogRow], histories: dict[str, li
         must(seen.records == records[: len(seen.records)], "a follower is shown what is on the record")
         must(seen.is_final, "a follower sees the end", seen.operation, len(seen.records), len(records))
     for leaves in oracle.log_seen:
-        must(list(leaves) == list(range(len(rows))), "a follower of the log sees all of it, in order", list(leaves)[-3:])
+        must(
+            list(leaves) == list(range(len(rows))), "a follower of the log sees all of it, in order", list(leaves)[-3:]
+        )
         must(list(leaves.values()) == [row.leaf for row in rows], "a follower of the log is shown what is there")
 
 
@@ -267,4 +271,4 @@ async def _check_exports(tower: Tower, image: MemoryStore) -> None:
             second_verifier.verify(export, timelines.verifier_key)
             verify(export, key=timelines.verifier_key)
         except (second_verifier.Bad, Tampered) as bad:
-            must(False, "an export can be verified", operation, bad)  # noqa: FBT003
+            must(False, "an export can be verified", operation, bad)

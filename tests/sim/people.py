@@ -97,7 +97,9 @@ class Client(Caller):
         if answer is None:
             return ""
         # By key somebody else's may have been returned, which ends and lets the next one begin.
-        self.world.oracle.started(request_id if not request.key else f"{request_id} by key {answer.operation_id}", answer.operation_id)
+        self.world.oracle.started(
+            request_id if not request.key else f"{request_id} by key {answer.operation_id}", answer.operation_id
+        )
         if self.chance.random() < 0.2 and not request.key:
             # As a client that has forgotten the answer.
             again = await self.insist(f"{OPERATIONS}StartOperation", request)

@@ -56,7 +56,9 @@ class Plan:
     def __str__(self) -> str:
         said = {each.name: getattr(self, each.name) for each in fields(self)}
         usual = Plan(self.seed)
-        return " ".join(f"{name}={value}" for name, value in said.items() if value != getattr(usual, name) or name == "seed")
+        return " ".join(
+            f"{name}={value}" for name, value in said.items() if value != getattr(usual, name) or name == "seed"
+        )
 
 
 FAULTS: dict[str, tuple[float, float]] = {
@@ -89,8 +91,8 @@ def plan_of(seed: int) -> Plan:
         for name, (least, most) in FAULTS.items()
     }
     counts = {name: chance.randint(1, most) if chance.random() < 0.5 else 0 for name, most in COUNTED.items()}
-    plan = Plan(
-        seed,
+    plan = replace(
+        Plan(seed, **counts, **rates),  # type: ignore[arg-type]  # by name; they are what their table says
         seconds=chance.randint(5, 25),
         clients=chance.randint(1, 3),
         starts=chance.randint(1, 3),
@@ -101,8 +103,6 @@ def plan_of(seed: int) -> Plan:
         log_followers=chance.randint(0, 1),
         disorder=chance.choice((0.0, 0.2, 0.5, 1.0)),
         small=chance.random() < 0.25,
-        **counts,
-        **rates,
     )
     # A run in which nothing goes wrong has nothing to say.
     return plan if plan.crashes or plan.write_doubts or plan.worker_crashes else replace(plan, crashes=2)

@@ -46,7 +46,9 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     """The plan with one thing less: first without it, then with half of it."""
     for each in fields(plan):
         value = getattr(plan, each.name)
-        least: object = {"seconds": 2, "clients": 1, "starts": 1, "items_max": 1, "services": 1, "workers": 1}.get(each.name, 0)
+        least: object = {"seconds": 2, "clients": 1, "starts": 1, "items_max": 1, "services": 1, "workers": 1}.get(
+            each.name, 0
+        )
         if each.name in ("seed", "failpoint", "failpoint_at"):
             continue
         if isinstance(value, bool):

@@ -73,7 +73,7 @@ def test_what_waits_for_nothing_is_found_out() -> None:
 
 def test_what_is_busy_for_nothing_is_found_out() -> None:
     async def busy() -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     with pytest.raises(Stuck, match="never quiet"):

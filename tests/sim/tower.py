@@ -135,9 +135,7 @@ class Tower:
         """Every RPC behind the daemon's own interceptor."""
         servicers: Any = Servicers()
         add_servicers(servicers, desk, self.patience, "simulated", None)
-        interceptor = Interceptor(
-            self.identity, PERMISSIONS, metrics.rpc_ended, self.settings.grpc.requests_max
-        )
+        interceptor = Interceptor(self.identity, PERMISSIONS, metrics.rpc_ended, self.settings.grpc.requests_max)
         return {rpc: interceptor._guard(rpc, handler) for rpc, handler in servicers.handlers.items()}
 
     def kill(self) -> None:

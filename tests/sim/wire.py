@@ -1,7 +1,7 @@
 """What lies between callers and the daemon: requests travel, answers get lost, callers hang up, the daemon dies.
 
-Takes the place of gRPC, below the interceptor and above nothing: the handlers are those that a real server would call,
-with a context that does what `grpc.aio` promises of it. Messages are not written out; gRPC's own part is not under test.
+Takes the place of gRPC: the handlers are those that a real server would call, interceptor and all, with a context that
+does what `grpc.aio` promises of it. Messages are not written out; gRPC's own part is not under test.
 """
 
 from __future__ import annotations

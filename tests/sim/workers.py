@@ -1,7 +1,7 @@
 """A worker at the other end of the `Work` stream: honest at heart, as the SDK's is, and faulty as the plan has it.
 
-Honest is: to say which calls it has, to send a report until there is a verdict, to give signs of life. It crashes, falls
-silent, reports twice or late; and it lies: about attempts of others, about attempts that never were.
+Honest is: to say which calls it has, to send a report until there is a verdict, to give signs of life. It crashes,
+falls silent, reports twice or late; and it lies: about attempts of others, about attempts that never were.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def key_of(attempt: pb.Attempt) -> Key:
 class Worker(Caller):
     """One process after the other, of one service."""
 
-    def __init__(self, world: World, chance: random.Random, name: str, svc: str, steps: list[str], tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, world: World, chance: random.Random, name: str, svc: str, steps: list[str], tasks: asyncio.TaskGroup
+    ) -> None:
         super().__init__(world, chance, f"dev:svc/{svc}")
         self.name = name
         self._svc = svc

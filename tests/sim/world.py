@@ -1,4 +1,4 @@
-"""One run: everybody lives for a while and things go wrong; then nothing goes wrong any more and all must come to its end.
+"""One run: all live for a while and things go wrong; then nothing goes wrong any more, and all must come to its end.
 
 `run` makes the loop and the world of a plan, and says what became of it.
 """
@@ -10,7 +10,7 @@ import gc
 import os
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,8 @@ WELL_AFTER_S = 15
 """How long after the last fault the daemon may be late: what could not be told is left alone for five seconds."""
 
 JUMP_MAX_S = 40
+
+Mishap = Callable[[random.Random], Coroutine[Any, Any, None]]
 
 PRINCIPALS = frozenset(
     (DAEMON.id, dev.CASEBOT.id, *(person.id for person in dev.PEOPLE), *(f"dev:svc/{service(n)}" for n in range(2)))
@@ -117,11 +119,11 @@ def _ended(loop: Loop, world: World) -> tuple[str, str]:
 def _settings(mailbox_max: int) -> Settings:
     return Settings(
         dev=True,
-        engine={"idle": "1s", "mailbox_max": mailbox_max},  # type: ignore[arg-type]
-        workers={"grace": "3s"},  # type: ignore[arg-type]
-        defaults={"unattended": "6s"},  # type: ignore[arg-type]
-        streams={"heartbeat": "4s"},  # type: ignore[arg-type]
-        shutdown={"grace": "4s"},  # type: ignore[arg-type]
+        engine={"idle": "1s", "mailbox_max": mailbox_max},
+        workers={"grace": "3s"},
+        defaults={"unattended": "6s"},
+        streams={"heartbeat": "4s"},
+        shutdown={"grace": "4s"},
     )
 
 
@@ -135,6 +137,7 @@ class World:
         self.chance = chance
         self.loop = loop
         self.is_calm = False
+        self.calm_since_us: int | None = None
         self.oracle = Oracle()
         self.wire = Wire(plan)
         self.clock = SimulatedClock(chance.of("clock"))
@@ -154,8 +157,15 @@ class World:
         image = self.disk.image()
         died_at = str(self.disk.died_at or "")
         return Outcome(
-            self.plan, broken, found, len(image._rows), len(image._kept), self.tower.lives, self.loop.time(),
-            self.loop.steps, died_at,
+            self.plan,
+            broken,
+            found,
+            len(image._rows),
+            len(image._kept),
+            self.tower.lives,
+            self.loop.time(),
+            self.loop.steps,
+            died_at,
         )
 
     # -- from beginning to end -----------------------------------------------------------------------------------------
@@ -163,9 +173,7 @@ class World:
     async def live(self) -> str:
         """The whole run; returns the hash. Raises Broken."""
         async with asyncio.TaskGroup() as everybody:
-            others = [
-                everybody.create_task(each, name="sim") for each in (self._supervise(), *self._cast(everybody))
-            ]
+            others = [everybody.create_task(each, name="sim") for each in (self._supervise(), *self._cast(everybody))]
             await self._go_wrong(everybody)
             await self._come_to_an_end()
             self._is_over = True
@@ -179,9 +187,7 @@ class World:
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         must(not left, "no task is left over", left)
         must(not self.tower.faults, "a daemon ends when it is told to", *self.tower.faults)
-        return await check(
-            self.oracle, self.tower, self.disk.image(), PRINCIPALS, is_thorough=self._is_thorough
-        )
+        return await check(self.oracle, self.tower, self.disk.image(), PRINCIPALS, is_thorough=self._is_thorough)
 
     def _cast(self, tasks: asyncio.TaskGroup) -> list[Coroutine[Any, Any, None]]:
         plan, of = self.plan, self.chance.of
@@ -205,14 +211,15 @@ class World:
 
     async def _go_wrong(self, tasks: asyncio.TaskGroup) -> None:
         plan, chance = self.plan, self.chance.of("chaos")
-        events: list[tuple[float, str, Callable[[random.Random], Coroutine[Any, Any, None]]]] = []
-        for count, what, happen in (
+        mishaps: tuple[tuple[int, str, Mishap], ...] = (
             (plan.crashes, "crash", self._crash),
             (plan.stops, "stop", self._restart),
             (plan.full_spells, "disk full", self._fill_disk),
             (plan.clock_jumps, "clock", self._set_clock),
-        ):
-            events += [(chance.uniform(0, plan.seconds), what, happen) for _ in range(count)]
+        )
+        events = [
+            (chance.uniform(0, plan.seconds), what, happen) for count, what, happen in mishaps for _ in range(count)
+        ]
         for at, what, happen in sorted(events, key=lambda event: event[:2]):
             await asyncio.sleep(max(0.0, at - self.loop.time()))
             self.say(f"happens: {what}")
@@ -257,9 +264,14 @@ class World:
         while True:
             if await self.tower.start():
                 self.say(f"the daemon is up, life {self.tower.lives}")
+                if self.is_calm:
+                    self._is_well()
                 await self.tower.died.wait()
+                self.calm_since_us = None
             await self.tower.buried()
-            await asyncio.sleep(chance.uniform(0.05, 0.5) if self.is_calm or chance.random() < 0.7 else chance.uniform(1, 6))
+            await asyncio.sleep(
+                chance.uniform(0.05, 0.5) if self.is_calm or chance.random() < 0.7 else chance.uniform(1, 6)
+            )
             if self._is_over:
                 return
 
@@ -268,6 +280,8 @@ class World:
     async def _come_to_an_end(self) -> None:
         self.say("faults stop")
         self.is_calm = self.wire.is_calm = self.disk.is_calm = True
+        if self.tower.is_up:
+            self._is_well()
         until = self.loop.time() + ENDS_WITHIN_S
         well_at = self.loop.time() + WELL_AFTER_S
         while not self._is_at_end():
@@ -275,6 +289,10 @@ class World:
             if self.oracle.well_since is None and self.loop.time() >= well_at and not self.plan.failpoint:
                 self.oracle.well_since = len(self.disk.image()._rows), self.clock.now()
             await asyncio.sleep(0.5)
+
+    def _is_well(self) -> None:
+        # What was slow before may be so for a moment longer.
+        self.calm_since_us = self.clock.now() + 5 * SECOND
 
     def _is_at_end(self) -> bool:
         return (
@@ -289,6 +307,12 @@ class World:
         image = self.disk.image()
         open_ones = [kept.summary for kept in image._kept.values() if kept.summary.state not in FINAL]
         told = [(each.operation, each.state, each.awaits, each.awaits_name, each.due_at) for each in open_ones]
-        clients = sum(not client.done() for client in self._clients)
-        unseen = [(seen.operation, len(seen.sequences)) for seen in self.oracle.seen if not seen.is_final]
-        return f"up {self.tower.is_up}, open {told}, clients {clients}, followers {unseen}, log {list(map(len, self.oracle.log_seen))} of {len(image._rows)}"
+        return "; ".join(
+            (
+                f"the daemon is {'up' if self.tower.is_up else 'down'}",
+                f"open {told}",
+                f"{sum(not client.done() for client in self._clients)} clients wait",
+                f"unseen {[(seen.operation, len(seen.sequences)) for seen in self.oracle.seen if not seen.is_final]}",
+                f"of {len(image._rows)} records {[len(leaves) for leaves in self.oracle.log_seen]} seen",
+            )
+        )
