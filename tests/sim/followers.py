@@ -50,11 +50,11 @@ class Follower(Caller):
             stream.hang_up()
 
     def told_of(self, at_us: int) -> None:
-        """An event has come that happened at this time: while all is well, whoever reads on sees it at once."""
-        well_since_us = self.world.calm_since_us
-        if well_since_us is None or at_us < max(well_since_us, self._reads_since_us):
+        """An event has come that happened at this time: once all is well, whoever reads on has seen all at once."""
+        if self.world.calm_since_us is None:
             return
-        if (late_us := self.world.clock.now() - at_us) > LATE_US_MAX:
+        late_us = self.world.clock.now() - max(at_us, self.world.calm_since_us, self._reads_since_us)
+        if late_us > LATE_US_MAX:
             self.world.oracle.note(f"a follower was told {late_us / 1e6:.1f} s late")
 
     async def _next(self, stream: Stream) -> Any:
@@ -107,6 +107,8 @@ class LogFollower(Follower):
                 message = timeline_pb2.WatchEventsResponse.FromString(written)
                 if message.from_position != len(leaves):
                     self.world.oracle.note(f"a stretch begins at {message.from_position}, not at {len(leaves)}")
+                for placed in message.events[:1]:
+                    self.told_of(placed.event.time.ToMicroseconds())
                 for place in range(message.to_position - message.from_position):
                     leaf = message.leaves[place * LEAF_BYTES : (place + 1) * LEAF_BYTES]
                     leaves[message.from_position + place] = leaf

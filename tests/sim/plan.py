@@ -26,6 +26,8 @@ class Plan:
     """Of each service."""
     watchers: int = 1
     log_followers: int = 0
+    heartbeat_s: int = 60
+    """Of streams: what a follower was not told it finds out by then."""
     disorder: float = 0.5
     crashes: int = 0
     stops: int = 0
@@ -93,7 +95,7 @@ def plan_of(seed: int) -> Plan:
     counts = {name: chance.randint(1, most) if chance.random() < 0.5 else 0 for name, most in COUNTED.items()}
     plan = replace(
         Plan(seed, **counts, **rates),  # type: ignore[arg-type]  # by name; they are what their table says
-        seconds=chance.randint(5, 25),
+        seconds=chance.randint(5, 20),
         clients=chance.randint(1, 3),
         starts=chance.randint(1, 3),
         items_max=chance.randint(1, 4),
@@ -101,6 +103,7 @@ def plan_of(seed: int) -> Plan:
         workers=chance.randint(1, 2),
         watchers=chance.randint(0, 2),
         log_followers=chance.randint(0, 1),
+        heartbeat_s=chance.choice((4, 60)),
         disorder=chance.choice((0.0, 0.2, 0.5, 1.0)),
         small=chance.random() < 0.25,
     )

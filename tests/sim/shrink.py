@@ -49,7 +49,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         least: object = {"seconds": 2, "clients": 1, "starts": 1, "items_max": 1, "services": 1, "workers": 1}.get(
             each.name, 0
         )
-        if each.name in ("seed", "failpoint", "failpoint_at"):
+        if each.name in ("seed", "heartbeat_s", "failpoint", "failpoint_at"):
             continue
         if isinstance(value, bool):
             if value:

@@ -116,13 +116,13 @@ def _ended(loop: Loop, world: World) -> tuple[str, str]:
 
 
 @lru_cache
-def _settings(mailbox_max: int) -> Settings:
+def _settings(mailbox_max: int, heartbeat_s: int) -> Settings:
     return Settings(
         dev=True,
         engine={"idle": "1s", "mailbox_max": mailbox_max},
         workers={"grace": "3s"},
         defaults={"unattended": "6s"},
-        streams={"heartbeat": "4s"},
+        streams={"heartbeat": f"{heartbeat_s}s"},
         shutdown={"grace": "4s"},
     )
 
@@ -142,7 +142,7 @@ class World:
         self.wire = Wire(plan)
         self.clock = SimulatedClock(chance.of("clock"))
         self.disk = Disk(plan, chance.of("disk"), self._die)
-        settings = _settings(MAILBOX_MAX if plan.small else 1_000)
+        settings = _settings(MAILBOX_MAX if plan.small else 1_000, plan.heartbeat_s)
         self.tower = Tower(self.disk, self.wire, self.clock, settings, chance.of("keys").randbytes(32))
         self._say = say
         self._is_thorough = is_thorough
@@ -292,7 +292,7 @@ class World:
 
     def _is_well(self) -> None:
         # What was slow before may be so for a moment longer.
-        self.calm_since_us = self.clock.now() + 5 * SECOND
+        self.calm_since_us = self.clock.now() + 3 * SECOND
 
     def _is_at_end(self) -> bool:
         return (
