@@ -114,3 +114,18 @@ class LogFollower(Follower):
                     leaves[message.from_position + place] = leaf
                 cursor = message.cursor
             await asyncio.sleep(self.chance.uniform(0.05, 1))
+
+
+class StuckFollower(Follower):
+    """Opens a stream and reads nothing of it: that is nobody's trouble but its own."""
+
+    async def live(self) -> None:
+        request = timeline_pb2.WatchEventsRequest(from_beginning=True, with_records=True)
+        while True:
+            try:
+                stream = self.world.wire.stream(f"{TIMELINES}WatchEvents", request, self.token)
+            except RpcError:
+                await asyncio.sleep(1)
+                continue
+            await asyncio.sleep(self.chance.uniform(5, 60))
+            stream.hang_up()

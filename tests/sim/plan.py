@@ -26,6 +26,8 @@ class Plan:
     """Of each service."""
     watchers: int = 1
     log_followers: int = 0
+    stuck: int = 0
+    """Followers who open streams and never read on, also when all else is well."""
     heartbeat_s: int = 60
     """Of streams: what a follower was not told it finds out by then."""
     disorder: float = 0.5
@@ -103,6 +105,7 @@ def plan_of(seed: int) -> Plan:
         workers=chance.randint(1, 2),
         watchers=chance.randint(0, 2),
         log_followers=chance.randint(0, 1),
+        stuck=chance.choice((0, 0, 1)),
         heartbeat_s=chance.choice((4, 60)),
         disorder=chance.choice((0.0, 0.2, 0.5, 1.0)),
         small=chance.random() < 0.25,

@@ -22,7 +22,7 @@ from hmsactd.timeline.entropy import ENTROPY
 from tests.sim.chance import Chance
 from tests.sim.clock import SECOND, SimulatedClock
 from tests.sim.disk import Disk
-from tests.sim.followers import LogFollower, OperationFollower
+from tests.sim.followers import LogFollower, OperationFollower, StuckFollower
 from tests.sim.hearing import heard, of_loop
 from tests.sim.knobs import MAILBOX_MAX, turned
 from tests.sim.loop import Loop, Stuck
@@ -204,6 +204,7 @@ class World:
                 name = f"worker-{number}-{each}"
                 lives.append(Worker(self, of(name), name, service(number), steps, tasks).live())
         lives += [OperationFollower(self, of(f"watcher {number}")).live() for number in range(plan.watchers)]
+        lives += [StuckFollower(self, of(f"stuck {number}")).live() for number in range(plan.stuck)]
         lives += [LogFollower(self, of(f"log follower {number}")).live() for number in range(plan.log_followers)]
         return lives
 
