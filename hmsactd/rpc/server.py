@@ -68,15 +68,7 @@ class GrpcServer:
                 ("grpc.server.max_pending_requests", settings.pending_max),
             ],
         )
-        streams = Streams(desk.bounds.streams_per_principal_max)
-        self.timelines = TimelineServicer(desk, self.patience, streams)
-        operations = OperationServicer(desk, self.patience, streams)
-        operation_pb2_grpc.add_OperationServiceServicer_to_server(operations, self._server)
-        checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), self._server)
-        job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(desk, self.patience, streams), self._server)
-        timeline_pb2_grpc.add_TimelineServiceServicer_to_server(self.timelines, self._server)
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience, streams), self._server)
-        system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), self._server)
+        self.timelines = add_servicers(self._server, desk, self.patience, version, advance)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if has_reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -106,3 +98,23 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         self.patience.stop()
         await self._server.stop(grace_s)
+
+
+def add_servicers(
+    server: aio.Server,
+    desk: Desk,
+    patience: Patience,
+    version: str,
+    advance: Callable[[int], Awaitable[None]] | None,
+) -> TimelineServicer:
+    """Adds everything that is served to a server, real or simulated; returns the servicer that knows who watches."""
+    streams = Streams(desk.bounds.streams_per_principal_max)
+    timelines = TimelineServicer(desk, patience, streams)
+    operations = OperationServicer(desk, patience, streams)
+    operation_pb2_grpc.add_OperationServiceServicer_to_server(operations, server)
+    job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(desk, patience, streams), server)
+    checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), server)
+    timeline_pb2_grpc.add_TimelineServiceServicer_to_server(timelines, server)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, patience, streams), server)
+    system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), server)
+    return timelines
