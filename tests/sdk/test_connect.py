@@ -86,5 +86,6 @@ def test_only_unreachable_daemons_are_asked_again() -> None:
         "WatchOperation",
         "WatchEvents",
         "ExportOperation",
+        "StartOperations",
         "WatchJob",
     }
