@@ -13,6 +13,7 @@ from hmsactd.conformance.called import DEFERRED, Answer, Endpoint
 from hmsactd.conformance.request import Request, signed
 from hmsactd.conformance.steps import LARGE_BYTES, ODD
 from hmsactd.conformance.unmet import NotApplicable, Unmet, expect
+from hmsactd.services.retryable import time_of
 
 REFUSED: Final = (401, 403)
 TOO_OLD: Final = timedelta(hours=1)
@@ -117,11 +118,13 @@ async def goes_on_where_it_failed(endpoint: Endpoint) -> None:
 
 
 async def defers(endpoint: Endpoint) -> None:
-    """`later` is answered 202."""
+    """`later` is answered 202; by when it will be completed is said in a way that can be read, if it is said."""
     answer = await endpoint.ask(Request("later"))
     if answer.is_permanent:
         raise NotApplicable("the endpoint does no step `later`: it defers nothing")
     expect(answer.status == DEFERRED, "202 for a step that is completed later", f"it was {answer}")
+    is_readable = answer.until is None or time_of(answer.until) is not None
+    expect(is_readable, "no `until` with the 202, or a time with its zone (RFC 3339)", f"it was {answer.until!r}")
 
 
 async def refuses_a_foreign_signature(endpoint: Endpoint) -> None:

@@ -63,6 +63,15 @@ class Answer:
             said = {}
         return said if isinstance(said, dict) else {}
 
+    @property
+    def until(self) -> Any:
+        """By when what is deferred will be completed, as it is said; None if it isn't."""
+        try:
+            said = json.loads(self.body)
+        except ValueError:
+            return None
+        return said.get("until") if isinstance(said, dict) else None
+
     def __str__(self) -> str:
         return f"{self.status} {self.body[:100].decode(errors='replace')}".strip()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hmsactd.conformance import losses, steps
+from hmsactd.conformance import deferral, losses, steps
 from hmsactd.conformance.agency import running
 from hmsactd.conformance.check import Check, Result, failed, played
 from hmsactd.conformance.stage import Stage, opened
@@ -33,6 +33,7 @@ CHECKS: Final = (
         "later-versions",
         steps.skips_what_it_does_not_know,
     ),
+    Check("later", "lets go of a call that it defers, and completes it", "deferred", deferral.completes_what_it_defers),
     Check("verdict", "keeps a report until there is a verdict on it", "verdicts", losses.keeps_what_has_no_verdict),
     Check("again", "sends a report again when asked to", "verdicts", losses.says_it_again_when_asked),
     Check("stale", "forgets a report that is stale, and goes on", "verdicts", losses.takes_stale_quietly),

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hmsactd.engine.session import Session
+from hmsactd.engine.session import AttemptKey, Session
 from hmsactd.store.store import Store
 
 QUEUE_MAX = 5_000
@@ -122,6 +122,17 @@ class Dispatch:
         queue = self._queues.get(self._queued_in(line))
         if queue is not None:
             queue.pop(operation_id, None)
+
+    def worker_count(self, line: Line) -> int:
+        """How many workers that could take a step of a line are connected now, whether they have a place or not."""
+        servers = self._servers.get(self._queued_in(line), ())
+        return sum(session.gone_at is None and not session.is_leaving for session in servers)
+
+    def heard_at(self, session_id: str, operation_id: str, instance: int, attempt: int) -> int | None:
+        """When the worker that holds an attempt was last heard of; None if it doesn't hold it."""
+        session = self.sessions.get(session_id)
+        held = session.held.get(AttemptKey(operation_id, instance, attempt)) if session is not None else None
+        return held.beat_at if held is not None else None
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promi
 from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
+from hmsactd.engine.tokens import Tokens
 from hmsactd.engine.workers import Workers
 from hmsactd.errors import HmsactdError, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -43,6 +44,10 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_US = 1_000_000
 """How often idle actors are looked for."""
+
+QUEUED_MAX = 2_000
+"""Operations kept in memory while their step is queued, those first that came first. The others are let go at the next
+sweep: a bulk start brings thousands a second, and without a worker each has long to wait."""
 
 IN_DOUBT_MAX = 1_000
 """Operations looked at again, in one sweep, after a failure of the store: it may have failed for thousands."""
@@ -84,11 +89,13 @@ class Engine:
         observer: Observer,
         limits: Limits,
         tickets: Tickets,
+        tokens: Tokens,
     ) -> None:
         self.clock = clock
         self.timelines = timelines
         self.store = store
         self.mailbox_max = limits.mailbox_max
+        self.tokens = tokens
         self.endings = Endings()
         self.intake = Intake()
         self.dispatch = Dispatch(store, self._offer)
@@ -347,9 +354,13 @@ class Engine:
             for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
                 self.post(*self._in_doubt.pop(), _nothing)
             now, passed = self.clock.now(), self.clock.passed()
+            queued = 0
             for actor in list(self._actors.values()):
-                if actor.is_idle and passed - actor.idle_since >= self._limits.idle_us:
-                    actor.close()
+                if actor.is_idle:
+                    queued += actor.is_queued
+                    has_long_to_wait = actor.is_queued and queued > QUEUED_MAX
+                    if has_long_to_wait or passed - actor.idle_since >= self._limits.idle_us:
+                        actor.close()
             await self.clock.sleep_until(now + SWEEP_EVERY_US)
 
     async def _recount(self) -> None:

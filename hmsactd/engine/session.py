@@ -39,6 +39,7 @@ class Call:
     outputs: dict[str, bytes]
     skipped: tuple[str, ...]
     left_out: tuple[str, ...]
+    completion_token: str = ""
 
 
 class Verdict(NamedTuple):

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import structlog
 
 from hmsactd.clock import Clock
+from hmsactd.core.events import StepDeferred as Deferred
 from hmsactd.core.events import StepDone, StepFailed, StepReportIgnored
-from hmsactd.core.inputs import HeartbeatMissed, Input, StepErred, StepSucceeded, WorkerLost
+from hmsactd.core.inputs import HeartbeatMissed, Input, StepDeferred, StepErred, StepSucceeded, WorkerLost
 from hmsactd.core.operation import Operation, StepItem
 from hmsactd.core.principal import DAEMON, Principal
 from hmsactd.core.rejected import Rejected
@@ -27,6 +28,9 @@ from hmsactd.errors import HmsactdError, NotFound, ResourceExhausted, Unavailabl
 from hmsactd.store.store import Call, Store
 
 log = structlog.get_logger(__name__)
+
+Reported = StepSucceeded | StepErred | StepDeferred
+"""What a worker says of an attempt that it has in hand."""
 
 LOOK_EVERY_US = 250_000
 """How often silent attempts and gone sessions are looked for: well below the second a user would notice."""
@@ -167,7 +171,7 @@ class Workers:
 
     # -- reports -------------------------------------------------------------------------------------------------------
 
-    def report(self, session: Session, key: AttemptKey, told: StepSucceeded | StepErred) -> None:
+    def report(self, session: Session, key: AttemptKey, told: Reported) -> None:
         """Pass a report on; its verdict follows."""
         if key in session.reported:
             return
@@ -175,7 +179,10 @@ class Workers:
         letter: Told = told if is_held else lambda operation: _if_late(operation, told)
         session.asked()
         self._post(
-            session.namespace, key.operation_id, letter, lambda outcome: self._judge(session, key, is_held, outcome)
+            session.namespace,
+            key.operation_id,
+            letter,
+            lambda outcome: self._judge(session, key, told, is_held, outcome),
         )
         if is_held:
             self._dispatch.pump(session)
@@ -184,6 +191,7 @@ class Workers:
         self,
         session: Session,
         key: AttemptKey,
+        told: Reported,
         is_held: bool,
         outcome: Answer | Exception,
         heard: Verdict | None = None,
@@ -191,7 +199,7 @@ class Workers:
         session.answered()
         match outcome:
             case Answer():
-                session.judge(heard or _verdict(key, session.principal, outcome, is_held))
+                session.judge(heard or _verdict(key, told, outcome, is_held))
             case NotFound():
                 session.judge(Verdict(key, "refused", outcome.reason, str(outcome)))
             case Rejected():
@@ -214,7 +222,7 @@ class Workers:
             session.namespace,
             key.operation_id,
             told,
-            lambda outcome: self._judge(session, key, True, outcome, refused),
+            lambda outcome: self._judge(session, key, told, True, outcome, refused),
         )
         self._dispatch.pump(session)
 
@@ -306,23 +314,29 @@ class Workers:
             self._to_look_at.add(place)
 
 
-def _verdict(key: AttemptKey, by: Principal, answer: Answer, is_held: bool) -> Verdict:
+def _verdict(key: AttemptKey, told: Reported, answer: Answer, is_held: bool) -> Verdict:
     """What became of a report, by what it led to."""
     for event in answer.events:
         match event:
-            case StepDone() | StepFailed() if event.by == by and event.attempt == key.attempt:
+            case StepDone() | StepFailed() | Deferred() if event.by == told.by and event.attempt == key.attempt:
                 return Verdict(key, "recorded")
             case StepReportIgnored():
                 reason = f"the operation is {answer.operation.state.value}; the report was kept beside it"
                 return Verdict(key, "stale", "OPERATION_FINAL", reason)
             case _:
                 pass
+    item = answer.operation.item(key.instance)
+    if isinstance(item, StepItem) and item.attempt == key.attempt and item.deferred_at is not None:
+        if isinstance(told, StepDeferred) and item.worker == told.by.id:
+            # Said again, because the worker has not heard that it is on the record.
+            return Verdict(key, "recorded")
+        return Verdict(key, "stale", "DEFERRED", "the attempt was deferred: it is completed with its token")
     if is_held:
         return Verdict(key, "stale", "ATTEMPT_OVER", "the attempt was over before the report came")
     return Verdict(key, "stale", "NOT_HELD", "this worker does not hold the attempt")
 
 
-def _if_late(operation: Operation, told: StepSucceeded | StepErred) -> Input | None:
+def _if_late(operation: Operation, told: Reported) -> Input | None:
     """A report of an attempt that the worker does not hold counts only as news for an operation that has ended."""
     item = operation.item(told.instance)
     if operation.is_final and isinstance(item, StepItem) and item.worker == told.by.id:

@@ -24,6 +24,7 @@ PERSON = READ | frozenset(
         "operation.cancel",
         "step.retry",
         "step.skip",
+        "job.cancel",
         "checkpoint.decide",
         "checkpoint.claim",
         "checkpoint.assign",

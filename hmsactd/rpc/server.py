@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
+    job_pb2_grpc,
     operation_pb2_grpc,
     system_pb2_grpc,
     timeline_pb2_grpc,
@@ -21,6 +22,7 @@ from hmsactd.errors import StartRefused
 from hmsactd.rpc.checkpoints import CheckpointServicer
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.interceptor import Interceptor, Measure
+from hmsactd.rpc.jobs import JobServicer
 from hmsactd.rpc.operations import OperationServicer
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.permissions import FILES, permission_table
@@ -71,8 +73,10 @@ class GrpcServer:
         streams = Streams(desk.bounds.streams_per_principal_max)
         self.timelines = TimelineServicer(desk, self.patience, streams)
         by_name = cast("aio.Server", _ByName(self._server))
-        operation_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(desk, self.patience), by_name)
+        operations = OperationServicer(desk, self.patience, streams)
+        operation_pb2_grpc.add_OperationServiceServicer_to_server(operations, by_name)
         checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(desk), by_name)
+        job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(desk, self.patience, streams), by_name)
         timeline_pb2_grpc.add_TimelineServiceServicer_to_server(self.timelines, by_name)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(desk, self.patience, streams), by_name)
         system_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(desk, version, advance), by_name)

@@ -15,7 +15,6 @@ from hmsact.v1 import step_pb2, step_pb2_grpc
 from hmsactd.clock import Clock
 from hmsactd.engine.session import Call
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
-from hmsactd.services.request import COMPLETION_TOKEN
 from hmsactd.services.retryable import GRPC_PERMANENT, GRPC_UNREACHABLE, WAIT_MAX_MS
 from hmsactd.settings import Called
 
@@ -85,7 +84,7 @@ class GrpcCaller:
             outputs=call.outputs,
             skipped=call.skipped,
             left_out=call.left_out,
-            completion_token=COMPLETION_TOKEN,
+            completion_token=call.completion_token,
         )
         request.deadline.FromMicroseconds(deadline_at)
         within_s = max(0.0, (deadline_at - self._clock.now()) / 1e6)

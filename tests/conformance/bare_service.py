@@ -31,6 +31,7 @@ FAULTS = (
     "looks_twice_at_a_time",
     "goes_by_the_attempt",
     "defers_with_200",
+    "defers_until_whenever",
     "trusts_every_signature",
     "trusts_the_unsigned",
     "trusts_the_old",
@@ -114,7 +115,8 @@ class Agency:
                     return self.failed(receipt, "AFTERWARDS", False)
                 return 200, {"receipt": receipt}
             case "later":
-                return (200 if self.fault == "defers_with_200" else 202), {}
+                until = "tomorrow" if self.fault == "defers_until_whenever" else "2026-11-24T06:00:00Z"
+                return (200 if self.fault == "defers_with_200" else 202), {"until": until}
             case _:
                 return (200 if self.fault == "does_every_step" else 404), None
 

@@ -34,6 +34,7 @@ CAUGHT_BY = {
     "looks_twice_at_a_time": "twin",
     "goes_by_the_attempt": "attempt",
     "defers_with_200": "later",
+    "defers_until_whenever": "later",
     "trusts_every_signature": "foreign",
     "trusts_the_unsigned": "unsigned",
     "trusts_the_old": "old",

@@ -45,6 +45,9 @@ CAUGHT_BY = {
     "leaves_without_a_word": "leaving",
     "leaves_with_calls_in_hand": "leaving",
     "exits_badly": "leaving",
+    "does_what_it_should_defer": "later",
+    "keeps_what_it_deferred": "later",
+    "never_completes": "later",
 }
 
 Judged = tuple[int, dict[str, dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""A program: starts operations one after the other, and writes down every one that the daemon has acknowledged.
+"""A program: starts operations one after the other, and writes down which the daemon acknowledged, and when.
 
 Arguments: the address, the file, how many at a time, how many a second at most. It insists, with the same request id,
 until each start is answered, and ends when its standard input does.
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 import uuid
 
 import grpc
@@ -48,8 +49,9 @@ async def main(address: str, path: str, at_a_time: int, per_second: float) -> No
                 answer = await insist(stub, request)
                 recorded = answer.recorded
                 leaf = recorded.receipt.leaf.hex()
+                line = f"{answer.operation_id} {recorded.receipt.index} {leaf} {time.monotonic_ns()}\n"
                 # A line of its own, whole, with the system before the next start.
-                os.write(acknowledged, f"{answer.operation_id} {recorded.receipt.index} {leaf}\n".encode())
+                os.write(acknowledged, line.encode())
                 await pause(is_over, at_a_time / per_second)
 
         async with asyncio.TaskGroup() as tasks:

@@ -41,7 +41,8 @@ def read(directory: Path) -> Log:
             operation: (state, sequence)
             for operation, state, sequence in database.execute("SELECT operation, state, sequence FROM operation")
         }
-        ((log.seal,),) = database.execute("SELECT note FROM seal ORDER BY size DESC LIMIT 1")
+        seals = database.execute("SELECT note FROM seal ORDER BY size DESC LIMIT 1")
+        log.seal = next((note for (note,) in seals), "")
         ((log.key, size),) = database.execute("SELECT verifier_key, size FROM log")
     assert size == len(log.leaves)
     return log

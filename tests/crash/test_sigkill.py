@@ -65,7 +65,7 @@ class Acknowledged:
 
     def lines(self) -> list[tuple[str, int, bytes]]:
         told = (line.split() for line in self.path.read_text("utf-8").splitlines())
-        return [(operation, int(index), bytes.fromhex(leaf)) for operation, index, leaf in told]
+        return [(operation, int(index), bytes.fromhex(leaf)) for operation, index, leaf, _ in told]
 
 
 class Agencies:

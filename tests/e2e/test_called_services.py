@@ -95,6 +95,26 @@ async def test_one_flow_is_done_over_grpc_over_https_and_by_a_worker(
         assert metrics[f"hmsact_called_seconds_count{{outcome=unreachable,svc={svc}}}"] == 0
 
 
+async def test_a_service_answers_202_and_completes_the_step_with_the_token_of_its_request_after_a_crash(
+    tmp_path: Path,
+) -> None:
+    async with agency() as treasury:
+        treasury.behaviour = answers(202)
+        settings = f'[services.Treasury]\naddress = "http://127.0.0.1:{treasury.port}/steps"\n'
+        with daemon_with(tmp_path, settings) as daemon:
+            async with daemon.async_orchestrator() as act, daemon.async_orchestrator("dev:svc/Treasury") as batch:
+                operation = await act.start(name="flow", steps=[Step("update_balance", svc="Treasury")])
+                async for event in act.events(operation, all=True):
+                    if event.kind == "step_deferred":
+                        break
+                await asyncio.to_thread(daemon.kill)
+                await asyncio.to_thread(daemon.start)
+                token = treasury.asked[0].said["completion_token"]
+                assert (await batch.complete_step(token, {"balance": 0})).state == "completed"
+                assert (await operation.refresh()).output == {"balance": 0}
+    assert len(treasury.asked) == 1
+
+
 async def test_a_service_that_is_down_comes_back_and_everything_completes(tmp_path: Path) -> None:
     async with agency() as gone:
         port = gone.port

@@ -22,10 +22,10 @@ NAMES = (
 )
 
 
-def compiled(directory: Path) -> Path:
+def compiled(directory: Path, source: Path = SOURCE) -> Path:
     """The library to preload."""
-    library = directory / "faults.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True, timeout=50)
+    library = directory / source.with_suffix(".so").name
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True, timeout=50)
     return library
 
 

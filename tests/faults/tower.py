@@ -46,12 +46,14 @@ class Tower:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         arguments: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "hmsactd"),
     ) -> None:
         self.data = data
         self.environment = dict(environment or {})
         self.arguments = [*arguments]
         self.address = self.http = "127.0.0.1:0"
         self.prefix = prefix
+        self.program = program
         self._log = data.with_name(f"{data.name}.log")
         self._process: subprocess.Popen[str] | None = None
 
@@ -62,7 +64,7 @@ class Tower:
     def begin(self, *further: str) -> bool:
         """Starts it; returns whether it got ready."""
         command = [
-            *(*self.prefix, sys.executable, "-m", "hmsactd", "serve", "--dev", "--ready-json"),
+            *(*self.prefix, sys.executable, *self.program, "serve", "--dev", "--ready-json"),
             *("--log-level", "warning", "--data", str(self.data), "--grpc", self.address, "--http", self.http),
         ]
         with self._log.open("w") as log:
