@@ -1,9 +1,10 @@
 """Long runs with faults: the tests that draw their faults from a seed, with many more of them. `make soak`.
 
-    python -m tests.soak [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000] [--images 10000]
-        [--places 1000000] [--seed N]
+    python -m tests.soak [--worlds 100000] [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000]
+        [--images 10000] [--places 1000000] [--seed N]
 
-What failed is repeated with the seed that is printed. Ends with the exit code of pytest.
+First the worlds of tests/sim, whose seeds begin at N; then, in pytest, the rest. What failed is repeated with the seed
+that is printed. Ends with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import subprocess
 import sys
+
+from tests.sim.many import many
 
 LIVES_MIN = 600
 TESTS = (
@@ -35,6 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--places", type=int, default=1_000_000, help="places of each fault of the disk, if there are so many"
     )
+    parser.add_argument("--worlds", type=int, default=100_000, help="simulations of the daemon and all around it")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of when the daemon is killed")
     said = parser.parse_args()
     if said.lives < LIVES_MIN:
@@ -51,7 +56,10 @@ def main() -> None:
         "SEED": said.seed,
     }
     environment = os.environ | {f"HMSACT_SOAK_{name}": str(number) for name, number in numbers.items()}
-    os.execve(sys.executable, [sys.executable, "-m", "pytest", "-q", "--timeout=0", *TESTS], environment)
+    processes = os.cpu_count() or 1
+    has_failed = many(range(said.seed, said.seed + said.worlds), processes, goes_on=True)
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "--timeout=0", *TESTS], env=environment, check=False)
+    sys.exit(int(bool(has_failed or ran.returncode)))
 
 
 if __name__ == "__main__":

@@ -468,7 +468,8 @@ class Orchestrator:
                 return
             except grpc.RpcError as failure:
                 error = error_of(failure, self.address)
-                if isinstance(error, DeadlineExceeded) and waiting.is_over():
+                if isinstance(error, DeadlineExceeded):
+                    # Of this stream that is the end of the caller's time, by whichever of two clocks comes first.
                     return
                 delay_s = waiting.lost_s(error)
             finally:

@@ -13,6 +13,7 @@ from hmsactd.conformance import deferral, losses, steps
 from hmsactd.conformance.agency import running
 from hmsactd.conformance.check import Check, Result, failed, played
 from hmsactd.conformance.stage import Stage, opened
+from hmsactd.conformance.tower import GRACE_S
 from hmsactd.conformance.unmet import Unmet, expect
 
 CHECKS: Final = (
@@ -67,6 +68,7 @@ class Plan:
     command: Sequence[str] = ()
     wait_s: float = 300
     patience_s: float = 15
+    grace_s: float = GRACE_S
 
 
 async def play(plan: Plan, ready: Callable[[str], None], tell: Callable[[Result], None]) -> list[Result]:
@@ -74,7 +76,7 @@ async def play(plan: Plan, ready: Callable[[str], None], tell: Callable[[Result]
     results: list[Result] = []
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hmsactd-conformance-")))
-        stage = await stack.enter_async_context(opened(plan.svc, plan.listen, data, plan.patience_s))
+        stage = await stack.enter_async_context(opened(plan.svc, plan.listen, data, plan.patience_s, plan.grace_s))
         ready(stage.listen)
         if plan.command:
             stage.agency = await stack.enter_async_context(

@@ -309,7 +309,9 @@ class Actor:
                     line = Line(self.namespace, effect.svc, effect.step)
                     # Also if it was queued before: the place it was promised may have gone meanwhile.
                     self._queued = line
-                    dispatch.queue(line, self.operation_id, effect.queued_at)
+                    # Of several steps that wait, that of the operation begun first comes first: else a worker that
+                    # finds a hundred thousand would do the first step of each before the second of any.
+                    dispatch.queue(line, self.operation_id, operation.started_at)
                 case WakeAt(at=at):
                     self._around.wake_at(at)
                 case _:

@@ -45,7 +45,7 @@ class Dispatch:
         self._store = store
         self._offer = offer
         self._queues: dict[Line, dict[str, int]] = {}
-        self._overflowed: set[Line] = set()
+        self._overflowed: dict[Line, None] = {}
         self._to_refill: deque[Line] = deque()
         self._servers: dict[Line, deque[Session]] = {}
         self._promised: dict[tuple[str, str], Promise] = {}
@@ -99,7 +99,7 @@ class Dispatch:
         if operation_id in queue:
             return
         if line in self._overflowed or len(queue) >= QUEUE_MAX:
-            self._overflowed.add(line)
+            self._overflowed[line] = None
         else:
             queue[operation_id] = since
         self._match(line)
@@ -181,12 +181,12 @@ class Dispatch:
             if line not in self._overflowed:
                 continue
             # What is queued from here on goes to memory again; what came before is in the rows about to be read.
-            self._overflowed.discard(line)
+            self._overflowed.pop(line, None)
             try:
                 steps = None if line.step == ANY_STEP else (line.step,)
                 rows = await self._store.queued(line.namespace, line.svc, steps, QUEUE_MAX)
             except BaseException:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
                 raise
             queue = self._queue(line)
             arrived = dict(queue)
@@ -196,7 +196,7 @@ class Dispatch:
                     queue[row.operation] = row.since
             queue.update(arrived)
             if len(rows) >= QUEUE_MAX:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
             # All that was read may have been promised a moment ago; reading it again at once would bring the same.
             if queue:
                 self._match(line)
@@ -213,7 +213,7 @@ class Dispatch:
         if queue is None:
             queue = self._queues[line] = {}
             if (line.namespace, line.svc) in self._queued_before:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
         return queue
 
     # -- matching ------------------------------------------------------------------------------------------------------

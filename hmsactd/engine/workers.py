@@ -7,7 +7,7 @@ letter to its operation, and the answer a verdict.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -58,7 +58,7 @@ class Workers:
         self.grace_us = grace_us
         self._absent: dict[str, list[Call]] = {}
         self._absent_until = 0
-        self._to_look_at: set[tuple[str, str]] = set()
+        self._to_look_at: dict[tuple[str, str], None] = {}
 
     # -- coming and going ----------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Workers:
         principal: Principal,
         namespace: str,
         svc: str,
-        steps: frozenset[str],
+        steps: Collection[str],
         max_in_flight: int,
         ticket: str,
         in_hand: Sequence[AttemptKey],
@@ -101,14 +101,14 @@ class Workers:
                     f"{principal.id} has {of_principal_max} sessions, the most that one principal may have "
                     "(workers.sessions_per_principal_max)",
                 )
-            session_id = named if named in self._absent else fresh_id("wrk")
+            session_id = named if named in self._absent else fresh_id("wrk", self._clock.now())
             session = Session(session_id or "", principal, namespace, svc, steps, max_in_flight)
         elif session.steps != steps:
             self._dispatch.leave(session)
             session.steps = steps
         session.max_in_flight = max_in_flight
         connection = session.connect()
-        gone = self._compare(session, set(in_hand))
+        gone = self._compare(session, dict.fromkeys(in_hand))
         self._dispatch.join(session)
         return session, connection, gone
 
@@ -118,7 +118,7 @@ class Workers:
         What it had in hand before a restart went with the daemon, and is given anew at once.
         """
         session.connect()
-        self._compare(session, set())
+        self._compare(session, {})
         self._dispatch.join(session)
 
     def _of_principal(self, principal: Principal) -> int:
@@ -128,7 +128,7 @@ class Workers:
         """What a worker shows to take its session up again."""
         return self._tickets.ticket_of(session.id, session.principal, session.namespace, session.svc)
 
-    def _compare(self, session: Session, in_hand: set[AttemptKey]) -> list[AttemptKey]:
+    def _compare(self, session: Session, in_hand: Collection[AttemptKey]) -> list[AttemptKey]:
         """Bring what the session holds into line with what the worker says it has; return what it has in vain."""
         now = self._clock.passed()
         for key in [key for key in session.held if key not in in_hand and not session.is_unsent(key)]:
@@ -136,7 +136,7 @@ class Workers:
             del session.held[key]
             self._look_for_call(session.namespace, key.operation_id)
         absent = self._absent.pop(session.id, [])
-        back = {call.operation for call in absent if call.namespace == session.namespace}
+        back = dict.fromkeys(call.operation for call in absent if call.namespace == session.namespace)
         gone: list[AttemptKey] = []
         for key in in_hand:
             if key in session.held:
@@ -243,7 +243,7 @@ class Workers:
                     self._end(session)
                 else:
                     self._look_for_silence(session, now)
-            again, self._to_look_at = self._to_look_at, set()
+            again, self._to_look_at = self._to_look_at, {}
             for namespace, operation_id in again:
                 self._look_for_call(namespace, operation_id)
             if self._absent and now >= self._absent_until:
@@ -311,7 +311,7 @@ class Workers:
     def _look_again_if_unheard(self, place: tuple[str, str], outcome: Answer | Exception) -> None:
         """A loss that could not be recorded is looked for again: nobody else would ever notice it."""
         if isinstance(outcome, Unavailable | ResourceExhausted):
-            self._to_look_at.add(place)
+            self._to_look_at[place] = None
 
 
 def _verdict(key: AttemptKey, told: Reported, answer: Answer, is_held: bool) -> Verdict:

@@ -191,7 +191,8 @@ class Jobs:
             )
 
     def _born(self, asked: Asked, counted: Counted) -> JobRow:
-        job, now = fresh_id("job"), self._parts.clock.now()
+        now = self._parts.clock.now()
+        job = fresh_id("job", now)
         return JobRow(
             namespace=asked.namespace,
             job=job,

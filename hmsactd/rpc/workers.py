@@ -156,7 +156,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             caller(),
             checked.namespace,
             hello.svc,
-            frozenset(hello.steps),
+            tuple(hello.steps),
             min(hello.max_in_flight, settings.max_in_flight),
             hello.session,
             [_key(attempt) for attempt in hello.in_hand],

@@ -72,6 +72,11 @@ class GrpcCaller:
 
     async def call(self, call: Call, deadline_at: int) -> Outcome:
         """Calls it once."""
+        within_s = max(0.0, (deadline_at - self._clock.now()) / 1e6)
+        return await self.execute(self.request_of(call, deadline_at), within_s)
+
+    def request_of(self, call: Call, deadline_at: int) -> step_pb2.ExecuteRequest:
+        """What it is asked."""
         request = step_pb2.ExecuteRequest(
             namespace=self._called.namespace,
             operation_id=call.key.operation_id,
@@ -87,8 +92,11 @@ class GrpcCaller:
             completion_token=call.completion_token,
         )
         request.deadline.FromMicroseconds(deadline_at)
-        within_s = max(0.0, (deadline_at - self._clock.now()) / 1e6)
-        metadata = (("idempotency-key", call.idempotency_key),)
+        return request
+
+    async def execute(self, request: step_pb2.ExecuteRequest, within_s: float) -> Outcome:
+        """Asks it just this."""
+        metadata = (("idempotency-key", request.idempotency_key),)
         try:
             response = await self._stub.Execute(request, timeout=within_s, metadata=metadata)
         except aio.AioRpcError as error:

@@ -95,6 +95,9 @@ class MemoryStore:
         """Writes a batch, or nothing."""
         # Others run while a batch is on its way to a disk; so they do here.
         await asyncio.sleep(0)
+        return self._commit(batch)
+
+    def _commit(self, batch: Batch) -> dict[int, Exception]:
         if not self._is_open or self._log is None:
             raise Unavailable("the store is closed")
         if (self._log.epoch, self._log.size) != (batch.epoch, batch.size_before):

@@ -263,13 +263,13 @@ class Committer:
             await self._store.probe()
         except Unavailable as failed:
             if not was_in_trouble:
-                has_relapsed = time.monotonic() - self._well_since < RELAPSE_S
+                has_relapsed = asyncio.get_running_loop().time() - self._well_since < RELAPSE_S
                 self._tried_every_s = min(self._tried_every_s * 2, TRIED_EVERY_MAX_S) if has_relapsed else TRIED_EVERY_S
             condition.failed(failed)
             self._refuse_waiting(failed)
         else:
             if was_in_trouble:
-                self._well_since = time.monotonic()
+                self._well_since = asyncio.get_running_loop().time()
                 condition.recovered()
             else:
                 condition.passed(error)

@@ -6,9 +6,8 @@ One `Timelines` has one log. What an event means is the core's business, how row
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-import secrets
-import string
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,6 +19,7 @@ from hmsactd.store.job import JobWrite
 from hmsactd.store.store import Birth, Log, LogRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline import codec, moment
 from hmsactd.timeline.committer import Committed, Committer, Note, Observe, Submission
+from hmsactd.timeline.entropy import random_bytes
 from hmsactd.timeline.export import Exporter
 from hmsactd.timeline.follow import WHOLE_LOG, Follower, Followers
 from hmsactd.timeline.incarnation import Outside, held_against
@@ -34,6 +34,9 @@ PAGE: Final = 500
 
 JOB_WORDS: Final = "job"
 """The name under which a job's words are sealed, where those of events have the name of their field."""
+
+ORIGIN_BYTES: Final = 8
+"""Enough for a name that no other log has."""
 
 
 @value(frozen=True, slots=True)
@@ -380,5 +383,4 @@ def _signer(origin: str, keys: Keys) -> Signer:
 
 
 def _fresh_origin() -> str:
-    letters = string.ascii_lowercase + string.digits
-    return f"hmsactd-{''.join(secrets.choice(letters) for _ in range(12))}/log/0"
+    return f"hmsactd-{base64.b32encode(random_bytes(ORIGIN_BYTES)).decode().rstrip('=').lower()}/log/0"

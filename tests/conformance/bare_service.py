@@ -38,6 +38,7 @@ FAULTS = (
     "reads_the_first_signature",
     "keeps_the_key_of_a_forgery",
     "redirects",
+    "waits_for_ever_once_hung_up_on",
 )
 
 
@@ -103,6 +104,9 @@ class Agency:
                 return 200, {"output": said} if self.fault == "wraps_the_output" else said
             case "slow":
                 time.sleep(said["seconds"])
+                if self.fault == "waits_for_ever_once_hung_up_on" and said["seconds"] and attempt == 1:
+                    # With the lock of its key: whoever comes next waits, too.
+                    threading.Event().wait()
                 return 200, {"run": str(uuid.uuid4())}
             case "fail":
                 if said.get("permanent") or attempt < said.get("until", 1):

@@ -82,4 +82,10 @@ def test_only_unreachable_daemons_are_asked_again() -> None:
     assert "hmsact.v1.OperationService" in whole
     # Whoever watches resumes by itself; with retries of gRPC's besides, a stream may hang for ever.
     assert "retryPolicy" not in streams
-    assert {name["method"] for name in streams["name"]} == {"WatchOperation", "WatchEvents", "ExportOperation"}
+    assert {name["method"] for name in streams["name"]} == {
+        "WatchOperation",
+        "WatchEvents",
+        "ExportOperation",
+        "StartOperations",
+        "WatchJob",
+    }
