@@ -56,12 +56,16 @@ class StepErred:
 
 @value(frozen=True, slots=True)
 class StepDeferred:
-    """A worker lets go of an attempt: it will be completed with its token, within this time if one is given."""
+    """A worker lets go of an attempt: it will be completed with its token, within this time if one is given.
+
+    `otherwise_ms` is for a deferral of which nothing else, not even an SLA of the step, would ever notice that it lasts.
+    """
 
     by: Principal
     instance: int
     attempt: int
     within_ms: int | None = None
+    otherwise_ms: int | None = None
 
 
 @value(frozen=True, slots=True)
