@@ -35,8 +35,8 @@ class Wanted(TypedDict, total=False):
     may be several words, of which any will do: `awaiting` is a service or a role, `role` a role that owes a decision,
     `service` a service at whose step the operation is, be it stalled, `at` the step or checkpoint. `awaited_kind` is
     what of them: "worker", "report", "completion" (of a deferred step), "decision", "operator" or "clock". `person` has
-    claimed the decision or is to have it. `labels` are values by name, None for any value. `text` is words that begin words of
-    the name, the key, labels' values or `requested_by`. Times are from `since` to before `until`.
+    claimed the decision or is to have it. `labels` are values by name, None for any value. `text` is words that begin
+    words of the name, the key, labels' values or `requested_by`. Times are from `since` to before `until`.
     """
 
     state: Several | None

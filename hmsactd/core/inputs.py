@@ -58,7 +58,7 @@ class StepErred:
 class StepDeferred:
     """A worker lets go of an attempt: it will be completed with its token, within this time if one is given.
 
-    `otherwise_ms` is for a deferral of which nothing else, not even an SLA of the step, would ever notice that it lasts.
+    `otherwise_ms` is for a deferral that nothing else limits, and of which no SLA of the step notices that it lasts.
     """
 
     by: Principal

@@ -73,7 +73,9 @@ async def test_what_was_appended_is_loaded(timelines: Timelines) -> None:
 async def test_a_long_timeline_is_heard_a_page_at_a_time(timelines: Timelines) -> None:
     timeline = timelines.new("default", "op_1")
     for _ in range(9):
-        await append(timeline, *(one_of_every_kind() if not timeline.sequence else [step_started(BEGAN + 1000 * SECOND)] * 100))
+        await append(
+            timeline, *(one_of_every_kind() if not timeline.sequence else [step_started(BEGAN + 1000 * SECOND)] * 100)
+        )
     pages: list[Sequence[e.Event]] = []
     assert await timelines.load("default", "op_1", pages.append) is not None
     assert len(pages) > 1

@@ -58,7 +58,8 @@ def start_many(
 
     A line that is refused is told on standard error and does not stop the others; the exit code is then 1. Run again
     with the same file and --request-id, it starts what was not started before. The n-th start (blank lines are none)
-    has the request id PREFIX-n. With --json there is a line of JSON for each, with its line in the file and its operation or its error.
+    has the request id PREFIX-n. With --json there is a line of JSON for each, with its line in the file and its
+    operation or its error.
     """
     if (inputs is None) == (starts is None):
         raise click.UsageError("say either --inputs or --starts")
