@@ -114,7 +114,7 @@ class _Told:
         if kind is not None and issubclass(kind, BrokenPipeError):
             silence_output()
             # To stop reading is not an error for who only reads; here some were not started.
-            raise click.ClickException("the output was closed, and no more were started")
+            raise click.ClickException("the output was closed; more may have been started than were told")
 
     @property
     def has_own_flow(self) -> bool:
