@@ -212,6 +212,7 @@ def _engine(
         idle_us=settings.engine.idle.us,
         mailbox_max=settings.engine.mailbox_max,
         grace_us=settings.workers.grace.us,
+        completion_us=settings.workers.completion.us,
         unattended_us=settings.defaults.unattended.us,
         sessions_max=settings.workers.sessions_max,
         open_operations_max=settings.bounds.open_operations_per_namespace_max,

@@ -253,6 +253,10 @@ class Workers(Section):
     grace: Duration = Span(10_000)
     """How long a worker may be gone before its calls go to another. Default 10s: a lost connection is back in less,
     and waiting longer makes every crash of a worker slow."""
+    completion: Duration = Span(30 * 86_400_000)
+    """How long a deferred step may wait to be completed if neither the deferral nor the step says so, by `within`, a
+    timeout or an SLA; then the attempt has timed out. Recorded with the deferral. Default 30d: longer than any batch
+    or any clerk's leave, and what is lost is still noticed, since silence never is an answer."""
     max_in_flight: Count = 10_000
     """Calls that one session may have in hand, whatever it asks for. Default 10,000: more than a process does at once,
     and a bound on what one worker's death gives back."""

@@ -138,7 +138,8 @@ class Call:
         `Orchestrator.complete_step(token, output)` or `fail_step(token, message)`, or `hmsact complete TOKEN`.
 
         `within` is how long that may take, "3d" say (1 ms to 10 years); then the attempt has timed out, and its retries
-        apply. It takes the place of the step's timeout, which goes on when nothing is said here.
+        apply. It takes the place of the step's timeout, which goes on when nothing is said here; where the step has
+        neither that nor an SLA, the daemon's own limit holds, 30 days.
 
         A function that raises after this has not deferred: its step fails, as always. Raises InvalidArgument, and
         Unimplemented if the daemon is older than deferred steps.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -13,7 +12,7 @@ import click
 
 import hmsact
 from hmsact.commands.faults import say_faults
-from hmsact.commands.invocation import Invocation, global_options
+from hmsact.commands.invocation import Invocation, global_options, silence_output
 from hmsact.errors import HmsactError, InvalidArgument
 from hmsact.render import visible
 
@@ -133,8 +132,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_output()
         return 0
     return told if isinstance(told, int) else 0
 

@@ -187,6 +187,9 @@ class Many(Generic[AnyOperation]):
                 reason="BAD_DEFINITION",
                 violations=(Violation("steps", "are said neither for this start nor for all", "REQUIRED"),),
             )
+        if start.labels is not None and not _are_texts(start.labels):
+            fault = Violation("labels", "are names and texts", "BAD_LABEL")
+            raise InvalidArgument("this is no start", reason="BAD_ITEM", violations=(fault,))
         request_id = start.request_id or (f"{common.request_id}-{index + 1}" if common.request_id else None)
         try:
             request = self._requests.start_by(
@@ -328,6 +331,10 @@ def _start_of(item: object) -> Start:
         raise InvalidArgument("this is no start", reason="BAD_ITEM", violations=unknown)
     # What its values are is looked at when they are written down.
     return Start(**item)
+
+
+def _are_texts(labels: object) -> bool:
+    return isinstance(labels, Mapping) and all(isinstance(text, str) for said in labels.items() for text in said)
 
 
 def _said_id(item: object) -> str:

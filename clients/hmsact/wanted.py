@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypedDict
 
@@ -33,9 +33,10 @@ class Wanted(TypedDict, total=False):
 
     `state`, `name` (of the definition), `alarm` ("breached", "at_risk", "stalled", "unattended") and what is awaited
     may be several words, of which any will do: `awaiting` is a service or a role, `role` a role that owes a decision,
-    `service` a service at whose step the operation is, be it stalled, `at` the step or checkpoint. `person` has claimed
-    the decision or is to have it. `labels` are values by name, None for any value. `text` is words that begin words of
-    the name, the key, labels' values or `requested_by`. Times are from `since` to before `until`.
+    `service` a service at whose step the operation is, be it stalled, `at` the step or checkpoint. `awaited_kind` is
+    what of them: "worker", "report", "completion" (of a deferred step), "decision", "operator" or "clock". `person` has
+    claimed the decision or is to have it. `labels` are values by name, None for any value. `text` is words that begin
+    words of the name, the key, labels' values or `requested_by`. Times are from `since` to before `until`.
     """
 
     state: Several | None
@@ -47,6 +48,7 @@ class Wanted(TypedDict, total=False):
     labels: Mapping[str, str | None] | None
     text: str | None
     awaiting: Several | None
+    awaited_kind: Several | None
     role: Several | None
     service: Several | None
     at: Several | None
@@ -71,6 +73,7 @@ _FIELDS = {
     "requested_by": "requested_by",
     "text": "text",
     "awaiting": "awaited.who",
+    "awaited_kind": "awaited.kind",
     "role": "awaited.role",
     "service": "awaited.service",
     "at": "awaited.name",
@@ -90,7 +93,11 @@ _TIMES = {
 
 
 def filter_of(wanted: Wanted) -> str:
-    """The filter of a list: every term that was said, joined by AND. Raises TypeError for a word that is none."""
+    """The filter of a list: every term that was said, joined by AND.
+
+    Raises TypeError for a word that is none, and ValueError for alternatives of which there are none: left out, they
+    would mean more operations, not fewer.
+    """
     if unknown := sorted(set(wanted) - {*_FIELDS, *_TIMES, "labels"}):
         raise TypeError(f"operations can't be chosen by {', '.join(unknown)}")
     said = {word: value for word, value in wanted.items() if value is not None}
@@ -104,7 +111,9 @@ def filter_of(wanted: Wanted) -> str:
 
 
 def _any(field: str, value: object) -> str:
-    several: Iterable[object] = [value] if isinstance(value, str) else value  # type: ignore[assignment]
+    several: list[object] = [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+    if not several:
+        raise ValueError(f"{field} is one of none: leave it out if any will do")
     return " OR ".join(f"{field} = {_quoted(str(one))}" for one in several)
 
 

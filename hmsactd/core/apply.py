@@ -38,9 +38,8 @@ REFUSALS_MAX = 16
 """Refusals remembered for gathering. Older ones are forgotten: at worst one is noted twice within a minute."""
 
 
-def replay(events: Iterable[e.Event]) -> Operation | None:
-    """The state after all these events; None before the first."""
-    operation: Operation | None = None
+def replay(events: Iterable[e.Event], operation: Operation | None = None) -> Operation | None:
+    """The state after all these events, the first unless others came before; None before the first."""
     for event in events:
         operation = apply(operation, event)
     return operation

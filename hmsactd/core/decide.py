@@ -305,6 +305,8 @@ def _deferred(story: _Story, told: i.StepDeferred) -> None:
         due_at = story.now + told.within_ms * 1000
     elif item.definition.timeout_ms is not None:
         due_at = item.since + item.definition.timeout_ms * 1000
+    elif item.definition.sla_ms is None and told.otherwise_ms is not None:
+        due_at = story.now + told.otherwise_ms * 1000
     story.add(e.StepDeferred(story.now, told.by, told.instance, told.attempt, due_at))
 
 

@@ -56,12 +56,16 @@ class StepErred:
 
 @value(frozen=True, slots=True)
 class StepDeferred:
-    """A worker lets go of an attempt: it will be completed with its token, within this time if one is given."""
+    """A worker lets go of an attempt: it will be completed with its token, within this time if one is given.
+
+    `otherwise_ms` is for a deferral that nothing else limits, and of which no SLA of the step notices that it lasts.
+    """
 
     by: Principal
     instance: int
     attempt: int
     within_ms: int | None = None
+    otherwise_ms: int | None = None
 
 
 @value(frozen=True, slots=True)

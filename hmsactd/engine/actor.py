@@ -165,11 +165,16 @@ class Actor:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        found = await self._around.timelines.load(self.namespace, self.operation_id)
-        if found is None:
+        operation: Operation | None = None
+
+        def hear(events: Sequence[Event]) -> None:
+            nonlocal operation
+            operation = replay(events, operation)
+
+        timeline = await self._around.timelines.load(self.namespace, self.operation_id, hear)
+        if timeline is None:
             raise NotFound("OPERATION_UNKNOWN", f"there is no operation {self.operation_id}")
-        self._timeline, events = found
-        self.operation = replay(events)
+        self._timeline, self.operation = timeline, operation
         assert self.operation is not None and self._timeline.summary is not None
         self._given = given_in(self._timeline.summary)
         self._name_items(self.operation)

@@ -73,6 +73,7 @@ class Limits:
     idle_us: int
     mailbox_max: int
     grace_us: int
+    completion_us: int
     unattended_us: int
     sessions_max: int
     open_operations_max: int
@@ -102,7 +103,16 @@ class Engine:
         self.dispatch = Dispatch(store, self._offer)
         self.dispatch.on_refill_wanted = self._want_refill
         self.timers = Timers(store, clock, self._wake)
-        self.workers = Workers(store, self.dispatch, clock, self.post, limits.grace_us, limits.sessions_max, tickets)
+        self.workers = Workers(
+            store,
+            self.dispatch,
+            clock,
+            self.post,
+            limits.grace_us,
+            limits.sessions_max,
+            limits.completion_us,
+            tickets,
+        )
         self._observer = observer
         self._limits = limits
         self._actors: dict[tuple[str, str], Actor] = {}
@@ -280,8 +290,14 @@ class Engine:
 
     async def look(self, namespace: str, operation_id: str) -> Operation | None:
         """The state of an operation as recorded; None if there is none."""
-        found = await self.timelines.load(namespace, operation_id)
-        return replay(found[1]) if found is not None else None
+        operation: Operation | None = None
+
+        def hear(events: Sequence[Event]) -> None:
+            nonlocal operation
+            operation = replay(events, operation)
+
+        await self.timelines.load(namespace, operation_id, hear)
+        return operation
 
     async def summary(self, namespace: str, operation_id: str) -> Summary | None:
         """An operation as last kept; from memory if it is busy, or has ended a moment ago."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -47,8 +48,10 @@ class Workers:
         post: Post,
         grace_us: int,
         sessions_max: int,
+        completion_us: int,
         tickets: Tickets,
     ) -> None:
+        self._completion_ms = completion_us // 1_000
         self._sessions_max = sessions_max
         self._store = store
         self._tickets = tickets
@@ -175,6 +178,9 @@ class Workers:
         """Pass a report on; its verdict follows."""
         if key in session.reported:
             return
+        if isinstance(told, StepDeferred):
+            # Whoever takes it on, over whichever protocol: nothing waits for ever.
+            told = replace(told, otherwise_ms=self._completion_ms)
         is_held = session.report(key)
         letter: Told = told if is_held else lambda operation: _if_late(operation, told)
         session.asked()

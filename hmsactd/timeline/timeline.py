@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -31,6 +31,9 @@ from hmsactd.timeline.tree import Edge, Proofs, kept_hashes, perfect_parts
 from hmsactd.value import value
 
 PAGE: Final = 500
+
+HEARD_AT_A_TIME: Final = 200
+"""Events of one timeline that are decoded before others have their turn: a few milliseconds of them."""
 
 JOB_WORDS: Final = "job"
 """The name under which a job's words are sealed, where those of events have the name of their field."""
@@ -140,24 +143,26 @@ class Timelines:
         key = self._keyring.fresh(namespace, operation)
         return Timeline(self._committer, self._place(namespace, operation), key, None, None)
 
-    async def load(self, namespace: str, operation: str) -> tuple[Timeline, list[Event]] | None:
-        """Returns a timeline with its events, whose payloads have no content; None if there is no such operation."""
+    async def load(self, namespace: str, operation: str, hear: Callable[[Sequence[Event]], None]) -> Timeline | None:
+        """Returns a timeline; None if there is no such operation.
+
+        `hear` is told its events, whose payloads have no content, page by page: in between others have their turn.
+        """
         kept = await self._store.kept(namespace, operation)
         if kept is None:
             return None
-        events: list[Event] = []
         after, before = 0, kept.summary.sequence + 1
         while after + 1 < before:
-            rows = await self._store.records(namespace, operation, after=after, before=before, limit=PAGE)
-            events += [event for row in rows if (event := codec.decode(row.record)) is not None]
+            rows = await self._store.records(namespace, operation, after=after, before=before, limit=HEARD_AT_A_TIME)
+            hear([event for row in rows if (event := codec.decode(row.record)) is not None])
             after = rows[-1].sequence
         place = self._place(namespace, operation)
         if kept.payload_key is None:
             # What was erased stays erased; what is said later gets a key of its own.
             key = self._keyring.fresh(namespace, operation)
-            return Timeline(self._committer, place, key, kept.summary, kept.head), events
+            return Timeline(self._committer, place, key, kept.summary, kept.head)
         key = self._keyring.unwrap(kept.payload_key, namespace, operation)
-        return Timeline(self._committer, place, key, kept.summary, kept.head, is_key_kept=True), events
+        return Timeline(self._committer, place, key, kept.summary, kept.head, is_key_kept=True)
 
     async def records(
         self,

@@ -192,8 +192,9 @@ def test_the_command_line_asks_shows_progress_and_ends_with_totals(act: Orchestr
     started(act, 300)
     space = ("--namespace", act.namespace)
     code, out, err = said(daemon, "bulk", "pause", "--name", "flow", "--reason", "audit", *space, answer="n\n")
-    assert (code, out) == (130, "")
+    assert (code, out) == (1, "")
     assert "Pause 300 operations?" in err
+    assert err.endswith("Nothing was done.\n")
     code, out, err = said(daemon, "bulk", "pause", "--name", "flow", "--reason", "audit", *space, answer="y\n")
     assert code == 0
     assert out.rstrip().endswith("completed: 300 done")

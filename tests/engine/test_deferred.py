@@ -217,3 +217,26 @@ async def test_a_deferral_of_somebody_else_is_refused(world: World) -> None:
     with pytest.raises(Rejected, match="is with dev:svc/Irs"):
         await world.tell(operation_id, StepDeferred(BATCH, 1, 1))
     assert irs.calls[0].key in irs.session.held
+
+
+async def test_a_deferral_that_nothing_limits_times_out_after_a_month_and_the_service_is_asked_again(
+    world: World,
+) -> None:
+    irs = Hands(world, "Irs", "ask", work=lambda _: Later()).connect()
+    operation_id = await world.started(ASK)
+    await world.quiet()
+    deferred = (await world.events(operation_id))[2]
+    assert isinstance(deferred, e.StepDeferred)
+    assert deferred.due_at == deferred.at + LIMITS.completion_us
+    await world.pass_time(LIMITS.completion_us / SECOND + 10)
+    assert "step_failed 1.1" in kinds(await world.events(operation_id))
+    assert irs.calls[-1].key.attempt == 2
+
+
+async def test_a_deferral_that_the_steps_sla_notices_has_no_other_limit(world: World) -> None:
+    Hands(world, "Irs", "ask", work=lambda _: Later()).connect()
+    operation_id = await world.started(flow_of(step("ask", "Irs", sla="60d")))
+    await world.quiet()
+    deferred = (await world.events(operation_id))[2]
+    assert isinstance(deferred, e.StepDeferred)
+    assert deferred.due_at is None

@@ -43,6 +43,7 @@ LIMITS = Limits(
     idle_us=5 * SECOND,
     mailbox_max=1_000,
     grace_us=10 * SECOND,
+    completion_us=30 * 86_400 * SECOND,
     unattended_us=900 * SECOND,
     sessions_max=1_000,
     open_operations_max=1_000_000,

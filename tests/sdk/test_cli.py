@@ -438,3 +438,13 @@ def test_list_names_all_bad_values_at_once(hmsact: Hmsact) -> None:
     assert "\\n" not in said.err
     for wrong in ("--state odd", "--alarm red", "--label x", "--since yesterday"):
         assert wrong in said.err
+
+
+@pytest.mark.parametrize("option", ["--key", "--name", "--text", "--person", "--has-label", "--awaited-kind"])
+@pytest.mark.parametrize("command", [("list",), ("bulk", "cancel", "--reason", "r", "--yes")])
+def test_an_empty_option_is_wrong_and_never_means_more_operations(
+    hmsact: Hmsact, command: tuple[str, ...], option: str
+) -> None:
+    said = hmsact(*command, "--state", "waiting", option, "")
+    assert (said.code, said.out) == (2, "")
+    assert f"{option} is empty" in said.err

@@ -323,6 +323,8 @@ def test_everything_that_operations_are_wanted_by_is_said_in_the_filter() -> Non
     )
     with pytest.raises(ValueError, match="without a zone"):
         filter_of(Wanted(until=datetime(2026, 11, 1)))  # noqa: DTZ001 - that is the point
+    with pytest.raises(ValueError, match="state is one of none"):
+        filter_of(Wanted(name="flow", state=[]))
     with pytest.raises(TypeError, match="colour"):
         filter_of({"colour": "red"})  # type: ignore[typeddict-unknown-key]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,6 +24,7 @@ from hmsact import (
     Start,
     Step,
 )
+from hmsact.cli import run
 from hmsact.many import BATCH_STARTS, BATCHES_AHEAD
 from hmsact.v1 import operation_pb2 as pb
 
@@ -288,3 +292,52 @@ async def test_from_coroutines_items_may_come_asynchronously_and_slowly(fake: Fa
         assert found == ["op_0", "op_1", "op_2"]
         several = [result.index async for result in act.start_many(numbers(600), name="flow", steps=FLOW)]
         assert several == list(range(600))
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def command(fake: FakeDaemon, tmp_path: Path, lines: bytes, *options: str) -> int:
+    flow, cases = tmp_path / "flow.json", tmp_path / "cases.jsonl"
+    flow.write_text('{"name": "flow", "steps": [{"step": "check", "svc": "IRS"}]}')
+    cases.write_bytes(lines)
+    return run(["start-many", str(flow), "--starts", str(cases), "--address", fake.address, *options])
+
+
+def test_a_line_with_a_faulty_flow_of_its_own_does_not_stop_the_others(
+    fake: FakeDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.on("StartOperations", Starts())
+    lines = b'{"input": 1}\n{"steps": []}\n5\n\xff\n\xef\xbb\xbf{"input": 2}\n{"labels": {"a": 1}}\n{"input": 3}\n'
+    assert command(fake, tmp_path, lines) == 1
+    said = capsys.readouterr()
+    assert said.out.split() == ["op_1", "op_2", "op_3"]
+    assert [line.split(": ")[1] for line in said.err.splitlines()[:-1]] == ["line 2", "line 3", "line 4", "line 6"]
+    assert "line 4: it is not text in UTF-8" in said.err
+    assert "line 6: this is no start: labels: are names and texts" in said.err
+    assert said.err.endswith("3 started, 4 refused\n")
+
+
+def test_an_empty_request_id_is_wrong_since_the_run_would_not_be_safe_to_repeat(
+    fake: FakeDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(fake, tmp_path, b"{}\n", "--request-id", "") == 2
+    assert "--request-id is empty" in capsys.readouterr().err
+
+
+def test_output_that_is_closed_in_the_middle_is_no_success(fake: FakeDaemon, tmp_path: Path) -> None:
+    fake.on("StartOperations", Starts())
+    flow, cases = tmp_path / "flow.json", tmp_path / "cases.jsonl"
+    flow.write_text('{"name": "flow", "steps": [{"step": "check", "svc": "IRS"}]}')
+    cases.write_text("".join(f"{number}\n" for number in range(20_000)))
+    command = [sys.executable, "-c", "from hmsact.cli import main; main()", "start-many", str(flow)]
+    command += ["--inputs", str(cases), "--address", fake.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "op_0\n"
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert process.returncode == 1
+    assert "the output was closed" in err
+    assert "Exception ignored" not in err

@@ -29,8 +29,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 async def test_an_export_verifies_across_epochs_and_blocks(store: Store) -> None:
     for epoch in range(3):
         async with running(store, KEYS) as timelines:
-            loaded = await timelines.load("default", "op_main")
-            main = loaded[0] if loaded else timelines.new("default", "op_main")
+            loaded = await timelines.load("default", "op_main", lambda _: None)
+            main = loaded or timelines.new("default", "op_main")
             for number in range(4):
                 await append(
                     main, *(one_of_every_kind() if not main.sequence else [step_started(BEGAN + 1000 * SECOND)])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from hmsactd.store.store import Batch, Log, RequestRow, Store
 from hmsactd.timeline import committer
 from hmsactd.timeline.keys import fresh_keys
 from hmsactd.timeline.payloads import commit_words
-from hmsactd.timeline.timeline import Receipt, Timelines
+from hmsactd.timeline.timeline import HEARD_AT_A_TIME, Receipt, Timelines
 from tests.timeline import naive
 from tests.timeline.samples import (
     BEGAN,
@@ -50,20 +50,37 @@ async def timelines(store: Store) -> AsyncIterator[Timelines]:
         yield opened
 
 
+def _unheard(events: Sequence[e.Event]) -> None:
+    pass
+
+
 async def test_what_was_appended_is_loaded(timelines: Timelines) -> None:
     events = one_of_every_kind()
     timeline = timelines.new("default", "op_1")
     for at in range(0, len(events), 5):
         receipt = await append(timeline, *events[at : at + 5])
         assert receipt.sequence == timeline.sequence
-    loaded = await timelines.load("default", "op_1")
-    assert loaded is not None
-    again, told = loaded
+    told: list[e.Event] = []
+    again = await timelines.load("default", "op_1", told.extend)
+    assert again is not None
     assert told == events
     assert (again.sequence, again.head) == (timeline.sequence, timeline.head)
     assert timelines.size == len(events)
-    assert await timelines.load("default", "op_2") is None
-    assert await timelines.load("other", "op_1") is None
+    assert await timelines.load("default", "op_2", told.extend) is None
+    assert await timelines.load("other", "op_1", told.extend) is None
+
+
+async def test_a_long_timeline_is_heard_a_page_at_a_time(timelines: Timelines) -> None:
+    timeline = timelines.new("default", "op_1")
+    for _ in range(9):
+        await append(
+            timeline, *(one_of_every_kind() if not timeline.sequence else [step_started(BEGAN + 1000 * SECOND)] * 100)
+        )
+    pages: list[Sequence[e.Event]] = []
+    assert await timelines.load("default", "op_1", pages.append) is not None
+    assert len(pages) > 1
+    assert max(map(len, pages)) == HEARD_AT_A_TIME
+    assert sum(map(len, pages)) == timeline.sequence
 
 
 async def test_records_are_chained_and_the_log_is_a_tree_over_them(timelines: Timelines) -> None:
@@ -119,10 +136,10 @@ async def test_what_was_erased_is_gone_and_the_records_stay(timelines: Timelines
     await append(timeline, started())
     assert await timelines.erase("default", "op_1")
     assert await timelines.said("default", "op_1", [1]) == {}
-    loaded = await timelines.load("default", "op_1")
+    loaded = await timelines.load("default", "op_1", _unheard)
     assert loaded is not None
     # A late note is said under a key of its own.
-    await append(loaded[0], e.StepRetried(BEGAN, JDAVIS, 1, commit_words("again")))
+    await append(loaded, e.StepRetried(BEGAN, JDAVIS, 1, commit_words("again")))
     assert await timelines.said("default", "op_1", [1, 2]) == {(2, "reason"): b'"again"'}
 
 
@@ -180,9 +197,8 @@ async def test_a_batch_is_bounded(store: Store) -> None:
 async def test_a_timeline_that_another_has_written_to_is_let_go(timelines: Timelines) -> None:
     mine = timelines.new("default", "op_1")
     await append(mine, started())
-    loaded = await timelines.load("default", "op_1")
-    assert loaded is not None
-    theirs, _ = loaded
+    theirs = await timelines.load("default", "op_1", _unheard)
+    assert theirs is not None
     await append(mine, step_started())
     with pytest.raises(Fenced):
         await append(theirs, step_started())

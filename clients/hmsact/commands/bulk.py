@@ -90,7 +90,7 @@ def _bulk(invocation: Invocation, action: str, begin: Begin, said: dict[str, Any
             invocation.say(counted, f"{many} would be {DONE[action]}.")
             return 0
         if not yes:
-            click.confirm(f"{action.capitalize()} {many}?", abort=True, err=True)
+            _ask(f"{action.capitalize()} {many}?")
         # Whoever has agreed to so many has not agreed to more.
         count_max = trial.expected if trial.is_expected_exact and not yes else None
         job = begin(act, count_max=count_max, **asked)
@@ -98,6 +98,19 @@ def _bulk(invocation: Invocation, action: str, begin: Begin, said: dict[str, Any
             invocation.say(job.as_json(), job.id)
             return 0
         return follow(invocation, job)
+
+
+def _ask(question: str) -> None:
+    """Returns for a yes; ends the command otherwise."""
+    code = 1
+    try:
+        if click.confirm(question, err=True):
+            return
+    except click.Abort:
+        click.echo(err=True)
+        code = 130
+    click.echo("Nothing was done.", err=True)
+    raise click.exceptions.Exit(code)
 
 
 def _many(trial: Job) -> str:

@@ -15,7 +15,11 @@ from hmsact.commands.start import read_json
 @click.option("--error", metavar="TEXT", help="It has failed, for this reason.")
 @click.option("--code", metavar="CODE", help="With --error: the reason for machines, UPPER_SNAKE.")
 @click.option("--no-retry", is_flag=True, help="With --error: another attempt is of no use; the operation fails.")
-@click.option("--retry-after", metavar="TIME", help='With --error: no further attempt before that, "2h" say.')
+@click.option(
+    "--retry-after",
+    metavar="TIME",
+    help="With --error: how long to leave it alone; at most the step's longest retry delay.",
+)
 @click.option("--request-id", metavar="ID", help="Makes it safe to repeat.")
 @global_options
 @click.pass_obj

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -55,6 +56,11 @@ def global_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def silence_output() -> None:
+    """Whoever read standard output has had enough: Python would complain once more when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:

@@ -6,16 +6,16 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from hmsact.commands.faults import say_faults
-from hmsact.commands.invocation import Invocation, global_options
+from hmsact.commands.invocation import Invocation, global_options, silence_output
 from hmsact.commands.start import definition_in, is_of_definition, label
 from hmsact.errors import HmsactError, InvalidArgument
 from hmsact.many import Item, Start, StartResult
@@ -23,6 +23,9 @@ from hmsact.operation import Operation
 from hmsact.render import visible
 
 SHOWN_EVERY_S = 0.2
+
+_OF_A_FLOW = ("name", "steps", "sla")
+"""With one of these a start has a flow of its own."""
 
 
 @click.command("start-many")
@@ -54,15 +57,18 @@ def start_many(
       hmsact start-many flow.json --starts cases.jsonl
 
     A line that is refused is told on standard error and does not stop the others; the exit code is then 1. Run again
-    with the same file and --request-id, it starts what was not started before. The n-th start has the request id
-    PREFIX-n. With --json there is a line of JSON for each, with its line in the file and its operation or its error.
+    with the same file and --request-id, it starts what was not started before. The n-th start (blank lines are none)
+    has the request id PREFIX-n. With --json there is a line of JSON for each, with its line in the file and its
+    operation or its error.
     """
     if (inputs is None) == (starts is None):
         raise click.UsageError("say either --inputs or --starts")
+    if request_id == "":
+        raise click.UsageError("--request-id is empty: the run would not be safe to repeat")
     definition = definition_in(file)
     told = _Told(invocation)
-    with invocation.orchestrator() as act, _opened(inputs or starts or "-") as source:
-        items = _items(source, told.lines, is_input=inputs is not None)
+    with invocation.orchestrator() as act, _opened(inputs or starts or "-") as source, told:
+        items = _items(source, told.awaited, is_input=inputs is not None)
         for result in act.start_many(
             items,
             steps=definition,
@@ -71,30 +77,52 @@ def start_many(
             reason=reason,
             requested_by=requested_by,
         ):
-            if isinstance(result.error, InvalidArgument) and is_of_definition(result.error):
+            has_own_flow = told.has_own_flow
+            if isinstance(result.error, InvalidArgument) and is_of_definition(result.error) and not has_own_flow:
                 # It is the same for all of them.
                 say_faults(result.error, file)
                 raise click.exceptions.Exit(1)
             told.add(result)
-    told.end()
     return 1 if told.refused else 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of the file whose result is awaited."""
+
+    number: int
+    has_own_flow: bool
+
+
 class _Told:
-    """Says what became of each line, and how far it has come."""
+    """Says what became of each line, how far it has come, and, however it ends, how far it came."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
         self._is_watched = sys.stderr.isatty()
         self._shown_at = 0.0
-        self.lines: deque[int] = deque()
-        """The lines whose results are awaited."""
+        self.awaited: deque[_Line] = deque()
         self.started = 0
         self.repeated = 0
         self.refused = 0
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        click.echo(f"{self._clear}{self._sentence()}", err=True)
+        if kind is not None and issubclass(kind, BrokenPipeError):
+            silence_output()
+            # To stop reading is not an error for who only reads; here some were not started.
+            raise click.ClickException("the output was closed; more may have been started than were told")
+
+    @property
+    def has_own_flow(self) -> bool:
+        """True if the line whose result is next does not go by the flow of all."""
+        return self.awaited[0].has_own_flow
+
     def add(self, result: StartResult[Operation]) -> None:
-        line, operation = self.lines.popleft(), result.operation
+        line, operation = self.awaited.popleft().number, result.operation
         said: dict[str, Any] = {"line": line, "request_id": result.request_id}
         if operation is not None:
             is_repeated = operation.recorded is not None and operation.recorded.is_repeated
@@ -109,9 +137,6 @@ class _Told:
         if self._is_watched and time.monotonic() - self._shown_at >= SHOWN_EVERY_S:
             self._shown_at = time.monotonic()
             click.echo(f"{self._clear}{self._sentence()}", err=True, nl=False)
-
-    def end(self) -> None:
-        click.echo(f"{self._clear}{self._sentence()}", err=True)
 
     @property
     def _clear(self) -> str:
@@ -129,18 +154,30 @@ def _opened(path: str) -> Any:
         raise click.UsageError(f"{path} can't be read: {error.strerror}") from error
 
 
-def _items(source: IO[bytes], lines: deque[int], *, is_input: bool) -> Iterator[Item]:
+def _items(source: IO[bytes], awaited: deque[_Line], *, is_input: bool) -> Iterator[Item]:
     """A start for each line that is not blank."""
     for number, line in enumerate(source, 1):
         if not line.strip():
             continue
-        lines.append(number)
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            yield InvalidArgument(f"it is not JSON: {error}", reason="NOT_JSON")
-            continue
-        yield Start(value) if is_input else value
+        item = _item(line, is_input=is_input)
+        awaited.append(_Line(number, isinstance(item, Mapping) and not item.keys().isdisjoint(_OF_A_FLOW)))
+        yield item
+
+
+def _item(line: bytes, *, is_input: bool) -> Item:
+    """What a line says, or what is wrong with it."""
+    try:
+        # Windows begins a file with a mark.
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return InvalidArgument("it is not text in UTF-8", reason="NOT_JSON")
+    except (ValueError, RecursionError) as error:
+        return InvalidArgument(f"it is not JSON: {error}", reason="NOT_JSON")
+    if is_input:
+        return Start(value)
+    if isinstance(value, Mapping):
+        return value
+    return InvalidArgument('it is no object, such as {"input": {"income": 41250}}', reason="BAD_ITEM")
 
 
 def _error(error: HmsactError) -> dict[str, Any]:

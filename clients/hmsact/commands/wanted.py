@@ -16,6 +16,7 @@ from hmsact.wanted import Wanted
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALARMS = ("breached", "at_risk", "stalled", "unattended")
+KINDS = ("worker", "report", "completion", "decision", "operator", "clock")
 
 _MANY: dict[str, Any] = {"multiple": True}
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -27,6 +28,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--has-label", "labels_there"), {"metavar": "K", "help": "With this label, whatever it says.", **_MANY}),
     (("--text",), {"metavar": "WORDS", "help": "With words in name, key, labels or requester that begin with these."}),
     (("--awaiting",), {"metavar": "WHO", "help": "That await one of these services or roles.", **_MANY}),
+    (("--awaited-kind",), {"metavar": "K", "help": f"That await one of these: {', '.join(KINDS)}.", **_MANY}),
     (("--role",), {"metavar": "R", "help": "That await a decision of one of these roles.", **_MANY}),
     (("--service",), {"metavar": "S", "help": "At a step of one of these services, also if stalled.", **_MANY}),
     (("--at",), {"metavar": "STEP", "help": "At one of these steps or checkpoints.", **_MANY}),
@@ -55,6 +57,7 @@ def wanted_of(said: dict[str, Any]) -> Wanted:
     faults: list[str] = []
     faults += _unknown("--state", said["state"], STATES)
     faults += _unknown("--alarm", said["alarm"], ALARMS)
+    faults += _unknown("--awaited-kind", said["awaited_kind"], KINDS)
     labels: dict[str, str | None] = dict.fromkeys(said.pop("labels_there"))
     for label in said.pop("labels"):
         name, equals, value = label.partition("=")
@@ -64,10 +67,17 @@ def wanted_of(said: dict[str, Any]) -> Wanted:
     for name in TIMES:
         if said[name] is not None:
             said[name] = _time(name, said[name], faults)
+    # A variable of a script that is not set, most likely: left out, it would mean more operations, not fewer.
+    faults += [f"--{name.replace('_', '-')} is empty" for name, value in said.items() if _is_empty(value)]
+    faults += ["--has-label is empty"] if "" in labels else []
     if faults:
         raise click.UsageError("; ".join(faults))
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
     return cast("Wanted", {name: value for name, value in {**chosen, "labels": labels}.items() if value})
+
+
+def _is_empty(value: object) -> bool:
+    return value == "" or (isinstance(value, tuple) and "" in value)
 
 
 def _unknown(option: str, said: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -188,7 +188,8 @@ class Deferred(_message.Message):
     @_builtins.property
     def within(self) -> _duration_pb2.Duration:
         """Within how long, from 1 ms to 10 years; after that the attempt has timed out. It takes the place of the timeout
-        that the definition says; absent, that one goes on.
+        that the definition says; absent, that one goes on. Without that and without an SLA of the step, a limit of the
+        daemon's settings holds, 30 days by default.
         """
 
     def __init__(
