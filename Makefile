@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 TYPESCRIPT := clients/examples/typescript
-.PHONY: help setup tools demo serve test check bench soak mutants proto baseline diagram format
+.PHONY: help setup tools demo serve test check coverage bench soak mutants proto baseline diagram format
 
 help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t 18
 
@@ -10,6 +10,7 @@ demo: setup ; @$(PY) clients/examples/loan_forgiveness/demo.py ## run the loan-f
 serve: setup ; @$(PY) clients/examples/loan_forgiveness/serve.py ## a development daemon with the demo's workers
 test: tools ; @$(PY) -m pytest ## every test
 check: tools ; @sh deploy/dev/check ## format, lint, types, layers, proto, then every test
+coverage: setup ; @sh deploy/dev/coverage ## every branch of the core and what keeps it, by the fast tests
 bench: setup ; @$(PY) -m tests.bench ## benchmarks, one JSON line per figure
 soak: setup ; @$(PY) -m tests.soak ## long runs with faults
 mutants: setup ; @$(PY) -m tests.mutants ## planted bugs, each of which its test must catch

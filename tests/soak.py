@@ -23,6 +23,7 @@ TESTS = (
     "tests/engine/test_kill.py",
     "tests/crash/test_sigkill.py",
     "tests/crash/test_paused.py",
+    "tests/crash/test_followers.py",
     "tests/power/test_power_cut.py",
     "tests/faults/test_every_fault.py",
 )

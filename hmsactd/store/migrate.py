@@ -37,6 +37,9 @@ def known_migrations() -> list[Migration]:
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Applies what is missing, all or nothing; raises DataRefused if the data is newer or was migrated otherwise."""
+    versions = [migration.version for migration in migrations]
+    # Branches that are merged may each have brought the same number, and data would have one and lack the other.
+    assert versions == list(range(1, len(versions) + 1)), f"migrations are numbered from 1, each once: {versions}"
     # What 0002 asks of operations that are there already.
     connection.create_function("words_of_row", 3, words_of_row, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")

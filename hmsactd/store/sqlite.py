@@ -21,6 +21,7 @@ from hmsactd.store.conditions import LAST
 from hmsactd.store.errand import ErrandConnection
 from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
 from hmsactd.store.job import JobRow, ResultRow
+from hmsactd.store.journal import bring_names_to_disk, bring_to_disk
 from hmsactd.store.look import refusal
 from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rollback import INCARNATION, Rollback, note_rollback
@@ -77,6 +78,7 @@ class SqliteStore:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._writer = await ErrandConnection.connect(self._uri, mode="rw")
             log = await self._writer.run(lambda connection: _begin(connection, birth))
+            await self._writer.run(lambda _: bring_names_to_disk(self._path.parent))
             for _ in range(READERS):
                 self._readers.append(await ErrandConnection.connect(self._uri, mode="ro"))
         except (OSError, sqlite3.Error) as error:
@@ -415,25 +417,16 @@ def _begin(connection: sqlite3.Connection, birth: Birth) -> Log:
     )
     connection.execute("UPDATE log SET epoch = epoch + 1")
     connection.execute("COMMIT")
-    _bring_to_disk(connection)
+    bring_to_disk(connection)
     return _log(connection)
 
 
 def _resume(connection: sqlite3.Connection) -> Log:
     _configure(connection)
-    _bring_to_disk(connection)
+    # After a failed fsync the system shows pages that never reached the disk, as if they had. What is seen now counts
+    # as recorded, so it has to be written again before anybody builds on it.
+    bring_to_disk(connection)
     return _log(connection)
-
-
-def _bring_to_disk(connection: sqlite3.Connection) -> None:
-    """Writes what the journal shows into the database, and the journal anew.
-
-    After a failed fsync the system shows pages that never reached the disk, as if they had. What is seen now counts as
-    recorded, so it has to be written again before anybody builds on it.
-    """
-    (is_busy, *_), *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    if is_busy:
-        raise sqlite3.OperationalError("readers keep the journal from being written back")
 
 
 def _probe(connection: sqlite3.Connection) -> None:

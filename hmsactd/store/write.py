@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hmsactd.store.errors import Fenced
 from hmsactd.store.jobs import write_jobs
+from hmsactd.store.journal import bring_to_disk
 from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
 from hmsactd.store.store import Append, Batch, RequestRow
@@ -55,7 +56,10 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Exception]:
 
 
 def erase(connection: sqlite3.Connection, namespace: str, operation: str) -> bool:
-    """Forgets what was said in an operation, in the database's free pages and its journal, too."""
+    """Forgets what was said in an operation, in the database's free pages and its journal, too.
+
+    Raises sqlite3.Error while a reader keeps the journal as it was: ask again.
+    """
     place = (namespace, operation)
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("BEGIN IMMEDIATE")
@@ -71,7 +75,7 @@ def erase(connection: sqlite3.Connection, namespace: str, operation: str) -> boo
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA secure_delete = OFF")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    bring_to_disk(connection)
     return found is not None
 
 

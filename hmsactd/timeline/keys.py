@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from hmsactd.store.errors import DataRefused
+from hmsactd.store.journal import bring_names_to_disk
 
 SIGNING_FILE: Final = "signing.key"
 PAYLOAD_FILE: Final = "payload.key"
@@ -140,12 +141,4 @@ def _keep(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    bring_names_to_disk(path.parent)

@@ -17,6 +17,7 @@ from hmsact.note import Note, TreeHead, VerifierKey
 
 from hmsactd import logs
 from hmsactd.store.errors import DataRefused
+from hmsactd.store.journal import bring_names_to_disk
 
 WRITTEN_EVERY_S: Final = 1.0
 """How far the file may be behind the log. What follows the last outside seal can be lost unseen."""
@@ -105,8 +106,4 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    bring_names_to_disk(path.parent)

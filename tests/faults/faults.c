@@ -32,6 +32,7 @@ struct plan {
     int32_t fsyncs_before;   /* and so many fsyncs */
     int32_t growths_before;  /* and so many writes by which a file grows, or files that are made */
     int32_t growth_fails;    /* so many of the growths after that fail with ENOSPC; -1: all, and the disk is full */
+    int32_t directory_fsync_fails; /* every fsync of a directory fails with EIO */
 };
 
 static struct plan *plan;
@@ -101,8 +102,13 @@ ssize_t write(int fd, const void *data, size_t count) {
     static ssize_t (*next)(int, const void *, size_t);
     return plan && is_ours(fd) && refuses(fd, lseek(fd, 0, SEEK_CUR) + count) ? -1 : NEXT(write)(fd, data, count);
 }
+static int is_directory(int fd) {
+    struct stat found;
+    return !fstat(fd, &found) && S_ISDIR(found.st_mode);
+}
 static int fsync_refuses(int fd) {
-    if (!is_ours(fd) || !takes_place(&plan->fsyncs_before, &plan->fsync_fails)) return 0;
+    if (!is_ours(fd)) return 0;
+    if (!(plan->directory_fsync_fails && is_directory(fd)) && !takes_place(&plan->fsyncs_before, &plan->fsync_fails)) return 0;
     plan->fsyncs_failed++;
     errno = EIO;
     return 1;

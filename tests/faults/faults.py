@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("faults.c")
-LAYOUT = struct.Struct("=qq10i")
+LAYOUT = struct.Struct("=qq11i")
 NAMES = (
     "free_bytes",
     "clock_ahead_ns",
@@ -23,6 +23,7 @@ NAMES = (
     "fsyncs_before",
     "growths_before",
     "growth_fails",
+    "directory_fsync_fails",
 )
 
 

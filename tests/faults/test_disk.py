@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hmsact import Checkpoint
 from hmsact.v1 import operation_pb2
 
+from hmsactd.store.sqlite import DATABASE_FILE
 from tests.crash import record
 from tests.crash.test_sigkill import HERE as CRASH
 from tests.crash.test_sigkill import STEPS, Acknowledged, program
@@ -53,6 +54,14 @@ def check_record(tower: Tower, acknowledged: Acknowledged) -> None:
     lines = acknowledged.lines()
     assert all(log.leaves[index] == leaf for _, index, leaf in lines)
     assert len({operation for operation, *_ in lines}) == len(lines) == len(log.rows)
+
+
+@pytest.fixture
+def directory_above(library: Path, tmp_path: Path) -> Iterator[Faults]:
+    """Faults of the data directory itself, too, and not only of what is in it."""
+    faults = Faults(library, tmp_path / "plan", tmp_path)
+    yield faults
+    faults.close()
 
 
 def refused_start(tower: Tower) -> Refusal:
@@ -171,6 +180,23 @@ def test_a_disk_that_fails_at_the_start_is_told_in_a_sentence(
     assert sentence in tower.last_words()
     faults.set(**dict.fromkeys(fault, 0))
     tower.start()
+
+
+@pytest.mark.timeout(60)
+def test_a_journal_whose_name_does_not_reach_the_disk_is_not_written_to(
+    directory_above: Faults, tmp_path: Path
+) -> None:
+    tower = Tower(tmp_path / "data", environment=directory_above.environment)
+    tower.start()
+    # Stopped, it has no journal; the keys' names and the log's are on the disk, and looked at no more.
+    assert tower.stop() == 0
+    directory_above.set(directory_fsync_fails=1)
+    assert not tower.begin()
+    assert f"{tower.data / DATABASE_FILE} can't be used" in tower.last_words()
+    assert "look at the disk" in tower.last_words()
+    directory_above.set(directory_fsync_fails=0)
+    tower.start()
+    assert tower.stop() == 0
 
 
 @pytest.mark.timeout(120)

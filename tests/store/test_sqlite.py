@@ -155,6 +155,23 @@ async def test_erased_words_are_gone_from_the_files(writer: Writer, store: Sqlit
         assert not any(words in file.read_bytes() for file in path.parent.iterdir()), words
 
 
+async def test_while_a_reader_keeps_erased_words_in_the_journal_erasing_is_not_done(
+    writer: Writer, store: SqliteStore, path: Path
+) -> None:
+    await writer.keep(summary("op_1", requested_by="Jane Roe of 12 Elm Street"))
+    assert store._writer is not None
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM operation").fetchone() == (1,)
+        # As long as it is patient for in fact, the test would wait.
+        await store._writer.run(lambda connection: connection.execute("PRAGMA busy_timeout = 1").fetchall())
+        with pytest.raises(Unavailable, match="readers keep the journal"):
+            await store.erase("default", "op_1")
+        reader.execute("COMMIT")
+    assert await store.erase("default", "op_1")
+    assert not any(b"Elm Street" in file.read_bytes() for file in path.parent.iterdir())
+
+
 async def test_data_of_a_newer_version_is_refused(store: SqliteStore, path: Path) -> None:
     await store.open(BIRTH)
     await store.close()
@@ -191,7 +208,7 @@ def broken(connection: sqlite3.Connection) -> None:
         connection,
         [
             *known_migrations(),
-            Migration(9999, "9999_broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT nonsense;\n"),
+            Migration(len(known_migrations()) + 1, "broken.sql", "CREATE TABLE later (a TEXT) STRICT;\nSELECT none;\n"),
         ],
     )
 
@@ -247,9 +264,18 @@ async def test_words_that_are_erased_are_gone_from_what_is_searched(
         assert not any(words in file.read_bytes() for file in path.parent.iterdir()), words
 
 
-def test_migrations_are_numbered_without_gaps() -> None:
-    versions = [migration.version for migration in known_migrations()]
-    assert versions == list(range(1, len(versions) + 1))
+def test_migrations_are_numbered_from_one_each_once() -> None:
+    names = [migration.name for migration in known_migrations()]
+    assert [name.partition("_")[0] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+
+
+@pytest.mark.parametrize("versions", [(1, 1), (1, 2, 2, 3), (1, 3), (2,), (2, 1)])
+def test_migrations_that_are_numbered_otherwise_touch_no_data(path: Path, versions: tuple[int, ...]) -> None:
+    migrations = [Migration(version, f"{version}.sql", "SELECT 1;") for version in versions]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(AssertionError, match="numbered from 1, each once"):
+            migrate(connection, migrations)
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
 async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) -> None:
