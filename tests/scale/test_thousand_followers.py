@@ -20,7 +20,8 @@ from tests.e2e.scrape import scrape
 
 FOLLOWERS, WATCHERS, STALLED = 500, 400, 100
 OPERATIONS = 40
-TOGGLES = 120
+TOGGLES = 160
+"""Pauses and resumptions in a round of measuring; an even number for each operation, so that it ends as it began."""
 LARGE = 40
 """Outputs of a quarter of a MiB: more than what fits between a daemon that sends and a client that does not read."""
 
