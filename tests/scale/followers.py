@@ -15,9 +15,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from hmsact.v1 import event_pb2
+from hmsact.v1 import event_pb2, timeline_pb2_grpc
 from hmsact.v1 import timeline_pb2 as pb
-from hmsact.v1 import timeline_pb2_grpc
 
 PER_PRINCIPAL = 100
 """Streams of one principal, on one connection."""
@@ -92,7 +91,7 @@ async def main(address: str, kind: str, first: int, count: int, operations: list
                 else group.everything(stub, who, number, kind == "fat")
             )
             following.append(tasks.create_task(follow, name=f"follower {first + number}"))
-        while group.standing < count:
+        while group.standing < count:  # noqa: ASYNC110 -- only until all stand
             await asyncio.sleep(0.05)
         print(json.dumps("ready"), flush=True)
         while command := (await stdin.readline()).decode().strip():

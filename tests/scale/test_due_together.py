@@ -58,5 +58,4 @@ def test_clocks_that_run_out_in_one_second_fire_once_each_never_early_and_the_la
     late_s = max(at for _, at in fired) - max(due.values())
     figures = {"clocks": CLOCKS, "due_within_s": round(within_s, 2), "last_late_s": round(late_s, 2)}
     record_testsuite_property("due_together", figures)
-    print(figures)
     assert late_s < LATE_MAX_S
