@@ -32,8 +32,9 @@ class Group:
         self.waits_s: list[float] = []
         self.ends: list[int] = []
 
-    async def read(self, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def read(self, call: Any) -> AsyncIterator[Any]:
         """What comes on a stream while the gate is open."""
+        stream = aiter(call)
         while True:
             await self.gate.wait()
             yield await anext(stream)
@@ -45,7 +46,7 @@ class Group:
     async def everything(self, stub: timeline_pb2_grpc.TimelineServiceStub, who: Any, number: int, fat: bool) -> None:
         """Follow all operations: every position of the log comes once, in order."""
         position = -1
-        async for message in self.read(aiter(stub.WatchEvents(pb.WatchEventsRequest(with_payloads=fat), metadata=who))):
+        async for message in self.read(stub.WatchEvents(pb.WatchEventsRequest(with_payloads=fat), metadata=who)):
             if position < 0:
                 position = message.from_position
                 self.standing += 1
@@ -61,7 +62,7 @@ class Group:
     ) -> None:
         """Follow one operation: every sequence comes once, in order."""
         request = pb.WatchOperationRequest(operation_id=operation_id)
-        async for message in self.read(aiter(stub.WatchOperation(request, metadata=who))):
+        async for message in self.read(stub.WatchOperation(request, metadata=who)):
             if not self.ends[number]:
                 self.standing += 1
             if message.WhichOneof("frame") == "event":
@@ -83,7 +84,7 @@ async def main(address: str, kind: str, first: int, count: int, operations: list
             if number % PER_PRINCIPAL == 0:
                 options = [("grpc.use_local_subchannel_pool", 1)]
                 channels.append(grpc.aio.insecure_channel(address, options))
-                stub = timeline_pb2_grpc.TimelineServiceStub(channels[-1])
+            stub = timeline_pb2_grpc.TimelineServiceStub(channels[-1])
             who = (("authorization", f"Bearer dev:svc/Follower{(first + number) // PER_PRINCIPAL}"),)
             follow = (
                 group.timeline(stub, who, number, operations[number % len(operations)])
