@@ -142,13 +142,13 @@ class CalledService:
                 self._begun.set()
 
     async def _perform(self, call: Call, under_way: UnderWay) -> None:
-        generation, began = self._breaker.generation, self._clock.now()
+        generation, began = self._breaker.generation, self._clock.passed()
         try:
             outcome = await self._outcome(call, under_way)
         finally:
             del self._under_way[call.key]
             self._ended.set()
-        now = self._clock.now()
+        now = self._clock.passed()
         self._observer.service_called(self.svc, _label(outcome, under_way), (now - began) / 1e6)
         if isinstance(outcome, Failed) and outcome.asks_for_peace_ms is not None:
             self._pace.shut(now + min(outcome.asks_for_peace_ms, self._called.pause_max.ms) * 1000)
@@ -237,7 +237,7 @@ class CalledService:
         self._ended.set()
 
     async def _report_again(self, report: Callable[[], None]) -> None:
-        await self._clock.sleep_until(self._clock.now() + REPORT_AGAIN_US)
+        await self._sleep(REPORT_AGAIN_US)
         report()
 
     # -- outages and pace ----------------------------------------------------------------------------------------------
@@ -266,8 +266,8 @@ class CalledService:
             await self._opened.wait()
             self._opened.clear()
             while self._breaker.state is BreakerState.OPEN:
-                await self._clock.sleep_until(self._breaker.look_at)
-                if self._breaker.looked(await self._is_there(), self._clock.now()):
+                await self._sleep(self._breaker.look_at - self._clock.passed())
+                if self._breaker.looked(await self._is_there(), self._clock.passed()):
                     self._changed()
 
     async def _is_there(self) -> bool:
@@ -285,10 +285,13 @@ class CalledService:
         while True:
             await self._begun.wait()
             self._begun.clear()
-            while not self._pace.room(self._clock.now()):
-                now = self._clock.now()
-                await self._clock.sleep_until(max(self._pace.room_at(now), now + PACE_MIN_US))
+            while not self._pace.room(self._clock.passed()):
+                now = self._clock.passed()
+                await self._sleep(max(self._pace.room_at(now) - now, PACE_MIN_US))
             self._workers.resize(self.session, self.session.max_in_flight)
+
+    async def _sleep(self, span_us: int) -> None:
+        await self._clock.sleep_until(self._clock.now() + span_us)
 
 
 def _within_ms(until: int, now: int) -> int:

@@ -35,7 +35,7 @@ class CalledSession(Session):
     @property
     def free(self) -> int:
         """How many more calls it takes now."""
-        return min(super().free, self._pace.room(self._clock.now()) - self.reserved)
+        return min(super().free, self._pace.room(self._clock.passed()) - self.reserved)
 
     def give(self, call: Call, now: int) -> None:
         """Hand it a call that is on the record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from datetime import datetime
@@ -118,3 +119,45 @@ def test_a_clock_that_is_behind_the_record_at_the_start_is_told_loudly(tower: To
     with tower.orchestrator() as act:
         assert act.wait(operation, "20s").state == "completed"
     check_order(tower, operation)
+
+
+@pytest.mark.timeout(60)
+def test_a_retry_and_a_timeout_that_an_hour_forth_makes_due_happen_once_and_not_again_after_it(
+    tower: Tower, faults: Faults
+) -> None:
+    tower.start()
+    attempts: list[int] = []
+    is_cut = threading.Event()
+    worker = Worker("Irs", address=tower.address, token="dev:svc/Irs")
+
+    @worker.step("again")
+    def again(call: Call) -> int:
+        attempts.append(call.attempt)
+        if call.attempt == 1:
+            raise RuntimeError("once")
+        return call.attempt
+
+    @worker.step("hang")
+    def hang(call: Call) -> None:
+        is_cut.wait(30)
+
+    with tower.orchestrator() as act, serving(worker):
+        try:
+            retried = act.start(
+                name="flow", steps=[Step("again", svc="Irs", retry_delay="30m", retry_delay_max="30m")]
+            ).id
+            timed = act.start(name="flow", steps=[Step("hang", svc="Irs", timeout="30m", retries=0)]).id
+            until(lambda: kinds(tower, retried)["step_failed"] == 1, "the first attempt fails")
+            until(lambda: kinds(tower, timed)["step_started"] == 1, "the other hangs")
+            faults.set(clock_ahead_ns=HOUR_NS)
+            until(lambda: kinds(tower, timed)["step_failed"] == 1, "the timeout is noticed")
+            assert act.wait(retried, "20s").output == 2
+            for ahead_ns, direction, times in ((0, "back", 1), (HOUR_NS, "forward", 2), (0, "back", 2)):
+                faults.set(clock_ahead_ns=ahead_ns)
+                until(lambda d=direction, t=times: jumps(tower, d) == t, "the jump is counted")  # type: ignore[misc]
+            assert attempts == [1, 2]
+            assert kinds(tower, timed)["step_failed"] == 1
+            for operation in (retried, timed):
+                check_order(tower, operation)
+        finally:
+            is_cut.set()

@@ -9,10 +9,12 @@ import pytest
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Cancel, CompleteStep
 from hmsactd.services.outcome import Deferred, Done, Failed
+from hmsactd.services.pace import Pace
+from hmsactd.services.session import CalledSession
 from hmsactd.timeline.payloads import commit
 from tests.core.dialogue import OPERATOR, service
 from tests.engine.trouble import TroubledStore
-from tests.engine.world import SECOND, SPACE, World, flow_of, kinds, living, step, with_heartbeat
+from tests.engine.world import SECOND, SPACE, StillClock, World, flow_of, kinds, living, step, with_heartbeat
 from tests.services.service import GONE, Agency, Told, called, made, running
 
 ASK = flow_of(step("ask", "Irs"))
@@ -433,3 +435,24 @@ async def test_one_that_leaves_begins_no_call_and_waits_for_those_under_way(
         assert [await world.stands(each) for each in (first, second)] == ["completed", "running"]
         assert len(agency.calls) == 1
         assert world.engine.dispatch.sessions["called_default.Irs"].namespace == SPACE
+
+
+class SetClock(StillClock):
+    """A clock that somebody has set."""
+
+    ahead_us = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead_us
+
+
+@pytest.mark.parametrize("ahead_s", [-3_600, 3_600])
+def test_the_pace_does_not_mind_that_somebody_sets_the_clock(ahead_s: int) -> None:
+    clock = SetClock()
+    settings, pace = called(rate=1), Pace(1)
+    session = CalledSession("Irs", settings, pace, clock)
+    pace.spend(clock.passed())
+    clock.ahead_us = ahead_s * SECOND
+    assert session.free == 0
+    clock.advance(SECOND)
+    assert session.free == 1
