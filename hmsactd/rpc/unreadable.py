@@ -17,8 +17,10 @@ class Unreadable:
 UNREADABLE = Unreadable()
 
 
-def reading(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """A deserialiser that raises nothing."""
+def reading(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserialiser that raises nothing; none where requests are taken as bytes."""
+    if read is None:
+        return None
 
     def read_or_not(raw: bytes) -> Any:
         try:

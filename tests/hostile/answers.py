@@ -1,4 +1,4 @@
-"""What an answer to hostile input may be: a code that says whose fault it is, in words that tell nothing of our inside."""
+"""What an answer to hostile input may be: a code that says whose fault it is, and nothing told of our inside."""
 
 from __future__ import annotations
 

@@ -27,6 +27,16 @@ TOKENS = ("", "", "", OFFICER, "dev:mgarcia@fsa.gov", "dev:casebot", "dev:svc/IR
 OPERATIONS, CHECKPOINTS, JOBS = (f"/hmsact.v1.{name}Service/" for name in ("Operation", "Checkpoint", "Job"))
 
 
+@pytest.mark.parametrize("path", sorted(RPCS))
+def test_what_is_no_message_is_refused_as_such(path: str) -> None:
+    async def ask(door: Door) -> tuple[str, str]:
+        answer = await door.ask(path, [b"\x0a\xff"])
+        return answer.code, answer.sentence
+
+    code, sentence = within_tower(SEED, ask)
+    assert (code, "protobuf" in sentence) == ("INVALID_ARGUMENT", True)
+
+
 @pytest.mark.timeout(0 if "HMSACT_SOAK_MUTATIONS" in os.environ else 120)
 def test_no_bytes_make_a_request_that_is_answered_wrongly_or_recorded_though_refused() -> None:
     codes = within_tower(SEED, _be_hostile)
@@ -61,7 +71,7 @@ async def _ask(door: Door, rpc: Rpc, valid: Valid, chance: Random, number: int) 
         assert not faults, f"{'; '.join(faults)}; {where}"
     if answer.code in ("INVALID_ARGUMENT", "NOT_FOUND", "UNAUTHENTICATED") and not rpc.is_client_streaming:
         assert door.tower.timelines.size == size, f"something was recorded; {where}"
-    while door.tower.jobs.open_counts():
+    while door.tower.jobs.open_counts():  # noqa: ASYNC110 -- virtual time, and no event tells of it
         # A job that went through works in the background, and records.
         await asyncio.sleep(1)
     return answer.code

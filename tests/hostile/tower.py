@@ -1,4 +1,4 @@
-"""The daemon in this process, on virtual time, without faults: raw bytes go in, as from the wire, and a code comes out."""
+"""The daemon in this process, on virtual time, without faults: raw bytes go in, as on the wire, a code comes out."""
 
 from __future__ import annotations
 
