@@ -1,4 +1,4 @@
-"""Whatever bytes come as a request, of any RPC: a right answer that tells nothing of our inside, and nothing recorded."""
+"""Whatever bytes come as a request, of any RPC: a right answer, nothing told of our inside, nothing recorded."""
 
 from __future__ import annotations
 
