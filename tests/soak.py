@@ -1,7 +1,7 @@
 """Long runs with faults: the tests that draw their faults from a seed, with many more of them. `make soak`.
 
     python -m tests.soak [--worlds 100000] [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000]
-        [--images 10000] [--places 1000000] [--clocks 100000] [--seed N]
+        [--images 10000] [--places 1000000] [--clocks 100000] [--mutations 100000] [--seed N]
 
 First the worlds of tests/sim, whose seeds begin at N; then, in pytest, the rest. What failed is repeated with the seed
 that is printed. Ends with 1 if anything failed.
@@ -27,6 +27,7 @@ TESTS = (
     "tests/power/test_power_cut.py",
     "tests/faults/test_every_fault.py",
     "tests/scale/test_due_together.py",
+    "tests/hostile/test_mutated_requests.py",
 )
 
 
@@ -42,6 +43,7 @@ def main() -> None:
         "--places", type=int, default=1_000_000, help="places of each fault of the disk, if there are so many"
     )
     parser.add_argument("--clocks", type=int, default=100_000, help="clocks that run out within one second")
+    parser.add_argument("--mutations", type=int, default=100_000, help="hostile requests, of every RPC")
     parser.add_argument("--worlds", type=int, default=100_000, help="simulations of the daemon and all around it")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of when the daemon is killed")
     said = parser.parse_args()
@@ -57,6 +59,7 @@ def main() -> None:
         "IMAGES": said.images,
         "PLACES": said.places,
         "CLOCKS": said.clocks,
+        "MUTATIONS": said.mutations,
         "SEED": said.seed,
     }
     environment = os.environ | {f"HMSACT_SOAK_{name}": str(number) for name, number in numbers.items()}

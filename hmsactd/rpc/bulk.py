@@ -74,9 +74,10 @@ class BulkStarter:
                 tasks.start_soon(self._read, requests, begun, errors, reading, name="reads starts")
                 tasks.start_soon(self._stop_reading, reading, name="reads starts no longer")
                 try:
-                    async for batch in to_answer:
-                        for response in await self._responses(batch):
-                            yield response
+                    with to_answer:
+                        async for batch in to_answer:
+                            for response in await self._responses(batch):
+                                yield response
                 except GeneratorExit:
                     # The stream was cut. Let out from here it would come in a group, which is not how a generator ends.
                     return

@@ -19,6 +19,7 @@ from hmsactd.errors import PermissionDenied, ResourceExhausted
 from hmsactd.identity.authenticate import Metadata
 from hmsactd.rpc.caller import called_by
 from hmsactd.rpc.status import abort, error_of
+from hmsactd.rpc.unreadable import Readable, reading, refuse_unreadable
 
 OURS = "/hmsact."
 """How the names of our RPCs begin. Health and reflection are gRPC's own: monitoring needs no token for them."""
@@ -80,7 +81,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _guard(self, rpc: str, handler: Handler) -> Handler:
         """The handler behind the guard, in the same one of gRPC's four shapes."""
         codecs = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": reading(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         match handler.request_streaming, handler.response_streaming:
@@ -92,12 +93,15 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 codecs["response_serializer"] = _written_once(handler.response_serializer)
                 return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler.unary_stream), **codecs)
             case _:
-                return grpc.stream_stream_rpc_method_handler(self._streaming(rpc, handler.stream_stream), **codecs)
+                return grpc.stream_stream_rpc_method_handler(
+                    self._streaming(rpc, _of_readable(handler.stream_stream)), **codecs
+                )
 
     def _answering(self, rpc: str, behaviour: Any) -> Any:
         """A servicer's method that gives one answer."""
 
         def serve(request: Any, context: Context) -> Any:
+            refuse_unreadable(request)
             if self._under_way > self._requests_max:
                 raise ResourceExhausted(
                     "REQUESTS_MAX",
@@ -120,6 +124,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
         async def guarded(request: Any, context: Context) -> None:
             async def send() -> None:
+                refuse_unreadable(request)
                 # Closed whatever happens: the servicer's own cleanup must not wait for the garbage collector.
                 async with aclosing(behaviour(request, context)) as answers:
                     async for answer in answers:
@@ -160,6 +165,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 metadata={"permission": permission, "principal": principal.id},
             )
         called_by(principal)
+
+
+def _of_readable(behaviour: Behaviour) -> Behaviour:
+    """A servicer's method that is given a stream of requests, and meets none that could not be read."""
+    return lambda requests, context: behaviour(Readable(requests), context)
 
 
 def _written_once(write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

@@ -1,0 +1,36 @@
+"""What an answer to hostile input may be: a code that says whose fault it is, and nothing told of our inside."""
+
+from __future__ import annotations
+
+import re
+
+REFUSALS = frozenset(
+    (
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "FAILED_PRECONDITION",
+        "PERMISSION_DENIED",
+        "ABORTED",
+        "RESOURCE_EXHAUSTED",
+    )
+)
+"""Codes that a caller can do something about. UNKNOWN and INTERNAL mean that we had not thought of it."""
+
+INSIDE = re.compile(
+    r"Traceback|<class |object at 0x|site-packages|\.py\b|File \"|[a-z]Error\b|Exception|google\.protobuf|DecodeError"
+    r"|hmsactd\.|sqlite|0x[0-9a-f]{6}",
+)
+"""What only somebody says who tells of the inside."""
+
+
+def faults_of(code: str, sentence: str) -> list[str]:
+    """What is wrong with an answer; nothing if it is OK, or a refusal as it must be."""
+    if code == "OK":
+        return []
+    faults = [] if code in REFUSALS else [f"it is {code}: {sentence[:300]}"]
+    if not sentence:
+        faults.append(f"{code} without a word")
+    if (inside := INSIDE.search(sentence)) is not None:
+        faults.append(f"it tells {inside.group()!r} of the inside: {sentence[:300]}")
+    return faults
