@@ -21,7 +21,7 @@ from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.interceptor import Interceptor, Measure
 from hmsactd.rpc.operations import OperationServicer
 from hmsactd.rpc.patience import Patience
-from hmsactd.rpc.permissions import FILES, permission_table
+from hmsactd.rpc.permissions import FILES, caller_table, permission_table
 from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
@@ -54,8 +54,9 @@ class GrpcServer:
     ) -> None:
         self.patience = Patience()
         self._health = health.aio.HealthServicer()
+        guard = Interceptor(desk.identity, permission_table(), caller_table(), measure, settings.requests_max)
         self._server = aio.server(
-            interceptors=[Interceptor(desk.identity, permission_table(), measure, settings.requests_max)],
+            interceptors=[guard],
             options=[
                 *KEEPALIVE,
                 # A second daemon on the port must fail, not share it.

@@ -1,0 +1,63 @@
+"""API tokens of workloads: what they look like, and what is kept of them. The token itself is kept nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+PREFIX: Final = "hmsact_"
+"""By which a token is known for what it is wherever it turns up: scanners of repositories look for such prefixes."""
+
+SHAPE: Final = re.compile(r"hmsact_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
+LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+SECRET_LETTERS: Final = 43
+"""62 to the 43 is more than 2 to the 256."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What is kept of a token. Times are microseconds since the epoch."""
+
+    id: str
+    principal: str
+    """Whom it stands for, a name of [identity.workloads]."""
+    digest: str
+    """SHA-256 of the token, hexadecimal. A token has the entropy of a key, so that a slow hash would add nothing."""
+    created_at: int
+    expires_at: int
+    revoked_at: int | None = None
+    note: str = ""
+
+    def is_valid(self, now: int) -> bool:
+        """True if whoever shows it now is let in."""
+        return self.revoked_at is None and now < self.expires_at
+
+
+def make_token() -> str:
+    """A new token: a prefix, chance, and a checksum by which a typing error is told from a guess."""
+    secret = "".join(secrets.choice(LETTERS) for _ in range(SECRET_LETTERS))
+    return f"{PREFIX}{secret}{_checksum(secret)}"
+
+
+def is_token(said: str) -> bool:
+    """True for what could be a token of ours: nothing is looked up for what isn't."""
+    found = SHAPE.fullmatch(said)
+    return found is not None and secrets.compare_digest(found[2], _checksum(found[1]))
+
+
+def digest_of(token: str) -> str:
+    """By what a token is found again."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _checksum(secret: str) -> str:
+    number = zlib.crc32(secret.encode())
+    letters = []
+    for _ in range(6):
+        number, digit = divmod(number, len(LETTERS))
+        letters.append(LETTERS[digit])
+    return "".join(reversed(letters))
