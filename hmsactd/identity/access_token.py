@@ -113,7 +113,7 @@ class _Registry(jws.JWSRegistry):
     def __init__(self, algorithms: Collection[str]) -> None:
         super().__init__(algorithms={*algorithms, "Ed25519"}, strict_check_header=False)
 
-    def get_alg(self, name: str) -> jws.JWSAlgModel:
+    def get_alg(self, name: str) -> Any:
         """The algorithm of a name that is allowed."""
         # "EdDSA" is deprecated as a name (RFC 9864); providers go on using it for what is called Ed25519 now.
         return super().get_alg("Ed25519" if name == "EdDSA" else name)
