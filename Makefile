@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 TYPESCRIPT := clients/examples/typescript
-.PHONY: help setup tools demo serve test check bench soak proto baseline diagram format
+.PHONY: help setup tools demo serve test check bench soak mutants proto baseline diagram format
 
 help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t 18
 
@@ -12,6 +12,7 @@ test: tools ; @$(PY) -m pytest ## every test
 check: tools ; @sh deploy/dev/check ## format, lint, types, layers, proto, then every test
 bench: setup ; @$(PY) -m tests.bench ## benchmarks, one JSON line per figure
 soak: setup ; @$(PY) -m tests.soak ## long runs with faults
+mutants: setup ; @$(PY) -m tests.mutants ## planted bugs, each of which its test must catch
 format: setup ; @.venv/bin/ruff format . && .venv/bin/ruff check --fix . ## format the code and mend what lint can mend
 proto: setup ; @sh deploy/dev/proto ## generate clients/hmsact/v1 from proto/
 baseline: setup ; @.venv/bin/buf build proto -o proto/baseline.binpb ## at a release: the API that later changes must not break

@@ -5,6 +5,7 @@ Recovery is opening: what was recorded is what there is. The daemon is ready whe
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from hmsactd.clock import Clock, SettableClock, SystemClock
 from hmsactd.engine.engine import Engine, Limits
 from hmsactd.engine.requests import Requests
 from hmsactd.engine.tickets import Tickets
+from hmsactd.engine.tokens import Tokens
 from hmsactd.errors import StartRefused, Stopped
 from hmsactd.guard import Files, Guard
 from hmsactd.health import Health
@@ -27,6 +29,9 @@ from hmsactd.http import app as http_app
 from hmsactd.http.readiness import Readiness
 from hmsactd.http.server import HttpServer, address_of, bind
 from hmsactd.identity.identity import Identity, development, nobody
+from hmsactd.jobs import jobs as all_jobs
+from hmsactd.jobs.jobs import Jobs
+from hmsactd.jobs.run import Parts
 from hmsactd.machine import descriptors, memory
 from hmsactd.machine.jumps import Jumps
 from hmsactd.metrics.metrics import Metrics
@@ -137,16 +142,19 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
         engine = _engine(settings, store, keys, timelines, clock, identity, metrics)
         services = _services(settings, engine, clock, metrics)
         advance = (lambda by_us: engine.advance(clock, by_us)) if isinstance(clock, SettableClock) else None
-        desk = Desk(
-            settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, Requests(store, timelines)
-        )
+        requests = Requests(store, timelines)
+        places = asyncio.Semaphore(settings.jobs.in_flight_max)
+        jobs = _jobs(settings, Parts(engine, store, timelines, requests, clock, identity, metrics.jobs, places))
+        desk = Desk(settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, requests, jobs)
         server = GrpcServer(settings.grpc, desk, metrics.rpc_ended, VERSION, advance, settings.has_reflection)
         http = HttpServer(http_app.build(metrics, readiness), settings.shutdown.grace)
         await _count_what_is_kept(metrics, store)
         _watch(metrics, settings, store, engine, server, readiness)
+        metrics.watched.watch_jobs(jobs.open_counts)
         tasks.start_soon(http.serve, http_socket, name="http")
         await tasks.start(engine.run, name="engine")
         tasks.start_soon(services.run, name="called services")
+        tasks.start_soon(jobs.run, name="jobs")
         grpc_address = await server.start(settings.grpc.listen)
         await server.ready()
         readiness.ready()
@@ -168,6 +176,7 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
                 services.leave()
                 await server.stop(settings.shutdown.grace.seconds / 2)
                 await services.idle(settings.shutdown.grace.seconds / 4)
+                await jobs.stop()
                 await engine.stop()
                 await timelines.close()
                 if outside is not None:
@@ -208,7 +217,13 @@ def _engine(
         sessions_max=settings.workers.sessions_max,
         open_operations_max=settings.bounds.open_operations_per_namespace_max,
     )
-    return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload))
+    return Engine(store, timelines, clock, identity, metrics, limits, Tickets(keys.payload), Tokens(keys.payload))
+
+
+def _jobs(settings: Settings, parts: Parts) -> Jobs:
+    said = settings.jobs
+    limits = all_jobs.Limits(settings.bounds.open_jobs_per_namespace_max, said.keep.us, said.kept_max)
+    return Jobs(parts, limits)
 
 
 def _guard(settings: Settings, store: Store, engine: Engine, metrics: Metrics) -> Guard:

@@ -277,6 +277,20 @@ class Engine(Section):
     Default: the limit of the control group (container) or of the process (ulimit -v), if there is one."""
 
 
+class Jobs(Section):
+    """Jobs over many operations."""
+
+    in_flight_max: Annotated[int, Field(ge=1, le=1_000)] = 32
+    """Operations that all jobs together may be telling something at a time. Default 32: as many share a commit, and
+    other callers wait for no more than that."""
+    keep: Duration = Span(30 * 86_400_000)
+    """How long a job that has ended is kept, with its results. Default 30d: until whoever asked for it has looked. What
+    it did stays on the timelines."""
+    kept_max: Count = 200
+    """Jobs of a namespace that have ended and are kept, the newest. Default 200: a result takes about 250 bytes, so
+    that 200 jobs over ten thousand operations come to half a gigabyte."""
+
+
 class Streams(Section):
     """Streams that follow timelines."""
 
@@ -325,10 +339,18 @@ class BoundsSection(Section):
     page_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.page_max
     """Entries of a page of a list; whoever asks for more is refused. Default 1,000: about half a megabyte."""
     streams_per_principal_max: Count = STANDARD.streams_per_principal_max
-    """Streams that one principal may have open at a time: watches, exports, workers. Default 200: a console per
-    officer of a large office."""
+    """Streams that one principal may have open at a time: watches, exports, bulk starts, workers. Default 200: a
+    console per officer of a large office."""
+    starts_per_batch_max: Annotated[int, Field(ge=1, le=10_000)] = STANDARD.starts_per_batch_max
+    """Starts of one batch of StartOperations. Default 1,000: a commit holds as many, so that more at a time would make
+    nothing faster."""
     open_operations_per_namespace_max: Count = STANDARD.open_operations_per_namespace_max
     """Operations of a namespace that may be open at a time. Default 1,000,000: what one daemon has been tried with."""
+    job_operations_max: Count = STANDARD.job_operations_max
+    """Operations that a job may be given by their ids. Default 10,000: more than anybody ticks; a filter has none."""
+    open_jobs_per_namespace_max: Count = STANDARD.open_jobs_per_namespace_max
+    """Jobs of a namespace that may be open at a time. Default 20: they share the same places, so that more of them are
+    no faster."""
 
     def bounds(self) -> Bounds:
         """The same for those who keep to them."""
@@ -540,6 +562,7 @@ class Settings(BaseSettings):
     """Services that the daemon calls, by name, each a table: `[services.Treasury]`. Default: none, all of them are done
     by workers, which connect."""
     engine: Engine = Engine()
+    jobs: Jobs = Jobs()
     streams: Streams = Streams()
     bounds: BoundsSection = BoundsSection()
     log: Log = Log()

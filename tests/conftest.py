@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 
 # Fast first, so that a broken rule is not reported by a crash test ten minutes later. Any other folder runs between.
 FIRST = ("core", "definition", "hmsact", "timeline", "store", "engine", "identity", "rpc", "http", "deploy")
-LAST = ("daemon", "e2e", "browser", "crash")
+LAST = ("daemon", "e2e", "stories", "browser", "crash")
 
 hypothesis.settings.register_profile("project", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("project")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hmsact.account import Account
     from hmsact.aio import AsyncOrchestrator
     from hmsact.call import Call, StepError
     from hmsact.client import Orchestrator
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from hmsact.event import Event
     from hmsact.flow import Checkpoint, Step
     from hmsact.inbox import Pending, Shown
+    from hmsact.job import AsyncJob, Job, JobResult
+    from hmsact.many import Start, StartResult
     from hmsact.operation import AsyncOperation, Operation
     from hmsact.principal import Identity, Principal
-    from hmsact.recorded import Receipt, Recorded
+    from hmsact.recorded import CompletedStep, Receipt, Recorded
     from hmsact.stream import AsyncEventStream, EventStream
     from hmsact.system import SystemInfo
     from hmsact.timeline import Line
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "account": ("Account",),
     "aio": ("AsyncOrchestrator",),
     "call": ("Call", "StepError"),
     "client": ("Orchestrator",),
@@ -65,9 +69,11 @@ _HOMES = {
     "event": ("Event",),
     "flow": ("Checkpoint", "Step"),
     "inbox": ("Pending", "Shown"),
+    "job": ("AsyncJob", "Job", "JobResult"),
+    "many": ("Start", "StartResult"),
     "operation": ("AsyncOperation", "Operation"),
     "principal": ("Identity", "Principal"),
-    "recorded": ("Receipt", "Recorded"),
+    "recorded": ("CompletedStep", "Receipt", "Recorded"),
     "stream": ("AsyncEventStream", "EventStream"),
     "system": ("SystemInfo",),
     "timeline": ("Line",),
@@ -77,12 +83,15 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Aborted",
+    "Account",
     "AlreadyExists",
     "AsyncEventStream",
+    "AsyncJob",
     "AsyncOperation",
     "AsyncOrchestrator",
     "Call",
     "Checkpoint",
+    "CompletedStep",
     "DeadlineExceeded",
     "Event",
     "EventStream",
@@ -90,6 +99,8 @@ __all__ = [
     "Identity",
     "InternalError",
     "InvalidArgument",
+    "Job",
+    "JobResult",
     "Line",
     "NotFound",
     "NotProved",
@@ -103,6 +114,8 @@ __all__ = [
     "Refused",
     "ResourceExhausted",
     "Shown",
+    "Start",
+    "StartResult",
     "Step",
     "StepError",
     "SystemInfo",

@@ -38,5 +38,17 @@ def differences(event: event_pb2.Event, told: dict[str, Any]) -> list[str]:
     return [name for name, (said, recorded) in pairs.items() if said != recorded]
 
 
-_SAME_FACTS = ("role", "code", "retry", "retries", "sla_ms", "late_ms", "count", "from_state", "session", "clock")
+_SAME_FACTS = (
+    "role",
+    "code",
+    "retry",
+    "retries",
+    "sla_ms",
+    "late_ms",
+    "count",
+    "from_state",
+    "session",
+    "clock",
+    "job",
+)
 """Facts that have the same name and form in a record and in an event."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -12,18 +12,21 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from hmsact import flow
+from hmsact import bulk, flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Target, Tls, target
 from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
-from hmsact.errors import HmsactError
+from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
+from hmsact.job import AsyncJob, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import AsyncOperation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import AsyncEventStream
@@ -31,10 +34,12 @@ from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
+    job_pb2_grpc,
     operation_pb2_grpc,
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -114,6 +119,35 @@ class AsyncOrchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return await operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> AsyncIterator[StartResult[AsyncOperation]]:
+        """Starts many operations and gives a result for each, in order; `items` may be iterated over asynchronously."""
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: AsyncOperation(message, self, is_whole=False), self.address)
+        return bulk.run_async(
+            many, items, lambda: self._stubs.operations.StartOperations(metadata=self._target.metadata), self.address
+        )
 
     async def get(self, operation: str | OperationFacts) -> AsyncOperation:
         """Fetches an operation by its id, or by any part of the id that no other has."""
@@ -235,6 +269,195 @@ class AsyncOrchestrator:
         """Leaves a stalled step out, for a reason; later steps read null for its output."""
         request = self._requests.skip(operation, step, reason, expected_revision, request_id)
         return await self._change(self._stubs.operations.SkipStep, request)
+
+    # -- many operations at once ---------------------------------------------------------------------------------------
+
+    async def cancel_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> AsyncJob:
+        """Ends many operations, in the background; see Orchestrator.cancel_many."""
+        request = self._requests.many(
+            "CancelOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return AsyncJob((await self._call(self._stubs.jobs.CancelOperations, request)).job, self)
+
+    async def pause_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        clock: Clock | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> AsyncJob:
+        """Freezes many operations at their current steps, in the background; see `cancel_many`, and `pause` of one."""
+        request = self._requests.many(
+            "PauseOperations",
+            operations,
+            wanted,
+            reason,
+            clock,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return AsyncJob((await self._call(self._stubs.jobs.PauseOperations, request)).job, self)
+
+    async def resume_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> AsyncJob:
+        """Lets many paused operations go on, in the background; see `cancel_many`."""
+        request = self._requests.many(
+            "ResumeOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return AsyncJob((await self._call(self._stubs.jobs.ResumeOperations, request)).job, self)
+
+    async def retry_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> AsyncJob:
+        """Gives the stalled steps of many operations fresh retries, in the background; see `cancel_many`."""
+        request = self._requests.many(
+            "RetryOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return AsyncJob((await self._call(self._stubs.jobs.RetryOperations, request)).job, self)
+
+    async def job(self, job: str | JobFacts) -> AsyncJob:
+        """Fetches a job by its id. Raises NotFound."""
+        return AsyncJob((await self._call(self._stubs.jobs.GetJob, self._requests.job(job))).job, self)
+
+    async def jobs(self, *, limit: int | None = None) -> AsyncIterator[AsyncJob]:
+        """Jobs of the namespace, the newest first, fetched page by page as they are read."""
+        token, left = "", limit
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+            page = await self._call(self._stubs.jobs.ListJobs, self._requests.jobs(size, token))
+            for message in page.jobs:
+                yield AsyncJob(message, self)
+            token = page.next_page_token
+            if not token:
+                return
+            left = None if left is None else left - len(page.jobs)
+
+    async def job_results(self, job: str | JobFacts, outcome: Outcome | None = None) -> AsyncIterator[JobResult]:
+        """What became of each operation of a job, in the order of their turns; of one outcome, or all."""
+        token = ""
+        while True:
+            request = self._requests.job_results(job, outcome, PAGE_SIZE, token)
+            page = await self._call(self._stubs.jobs.ListJobResults, request)
+            for message in page.results:
+                yield result_of(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def watch_job(
+        self,
+        job: str | JobFacts,
+        timeout: Duration | float | None = None,  # noqa: ASYNC109 - as the blocking twin has it
+    ) -> AsyncIterator[AsyncJob]:
+        """A job, again whenever it has come further, until it has ended or the time is up. Raises NotFound.
+
+        When the daemon is away for a while, this waits and goes on.
+        """
+        waiting = Waiting(timeout)
+        while not waiting.is_over():
+            stream = self._stubs.jobs.WatchJob(
+                self._requests.watch_job(job), timeout=waiting.left_s(), metadata=self._target.metadata
+            )
+            try:
+                async for frame in stream:
+                    waiting.regained()
+                    yield AsyncJob(frame.job, self)
+                return
+            except grpc.RpcError as failure:
+                error = error_of(failure, self.address)
+                if isinstance(error, DeadlineExceeded):
+                    # Of this stream that is the end of the caller's time, by whichever of two clocks comes first.
+                    return
+                delay_s = waiting.lost_s(error)
+            finally:
+                stream.cancel()
+            await asyncio.sleep(delay_s)
+
+    async def cancel_job(
+        self, job: str | JobFacts, reason: str | None = None, *, request_id: str | None = None
+    ) -> AsyncJob:
+        """Ends a job; what it has done stays done. Raises PreconditionFailed if it has ended otherwise before."""
+        request = self._requests.cancel_job(job, reason, request_id)
+        return AsyncJob((await self._call(self._stubs.jobs.CancelJob, request)).job, self)
+
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    async def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process."""
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
+
+    async def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines."""
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(await self._call(self._stubs.workers.CompleteStep, request))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -402,6 +625,11 @@ class AsyncOrchestrator:
         told = [event async for event in self.events(reader.operation.id, all=True, follow=False)]
         return lines_of(told, is_final=reader.is_final, everything=all)
 
+    async def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when."""
+        request = self._requests.explain(operation, time_zone)
+        return Account((await self._call(self._stubs.timelines.ExplainOperation, request)).account)
+
     async def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.
 
@@ -458,5 +686,7 @@ class _Stubs:
             self.channel = aio.secure_channel(target.address, target.credentials, target.options)
         self.operations = operation_pb2_grpc.OperationServiceStub(self.channel)
         self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self.channel)
+        self.jobs = job_pb2_grpc.JobServiceStub(self.channel)
         self.timelines = timeline_pb2_grpc.TimelineServiceStub(self.channel)
         self.system = system_pb2_grpc.SystemServiceStub(self.channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(self.channel)

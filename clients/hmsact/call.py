@@ -10,8 +10,12 @@ from typing import Any
 
 from hmsact import json_text
 from hmsact.duration import Duration, milliseconds
+from hmsact.errors import InvalidArgument, Unimplemented, Violation
 from hmsact.plain import time_or_none
 from hmsact.v1 import worker_pb2
+
+WITHIN_MAX_MS = 3650 * 86_400_000
+"""Ten years, leap days not counted."""
 
 AttemptKey = tuple[str, str, int, int]
 """Namespace, operation, instance of the step, attempt: what the daemon knows a call by."""
@@ -50,6 +54,7 @@ class Call:
     def __init__(self, message: worker_pb2.Call, beat: Callable[[AttemptKey, bytes], None]) -> None:
         self._message = message
         self._beat = beat
+        self._deferred: worker_pb2.Deferred | None = None
         self.cancelled = threading.Event()
         """Set when nobody waits for the attempt any more: look at it in long loops, or `wait` on it instead of
         sleeping. A step that is a coroutine is cancelled instead."""
@@ -111,6 +116,11 @@ class Call:
         """The names of the steps that an operator left out."""
         return frozenset(self._message.skipped)
 
+    @property
+    def completion_token(self) -> str:
+        """What `defer` returns; empty from a daemon that takes no deferred steps."""
+        return self._message.completion_token
+
     def heartbeat(self, progress: Any = None) -> None:
         """Says that the work goes on, and how far it is: any JSON value. May be called from any thread, and often.
 
@@ -118,6 +128,39 @@ class Call:
         this to report progress.
         """
         self._beat(self._key, b"" if progress is None else json_text.write(progress, "progress"))
+
+    def defer(self, within: Duration | None = None) -> str:
+        """Says that the step will be completed later, by whoever gets the token that this returns.
+
+        Put the token where the answer will come from (a row in your database, the batch's file), and return nothing.
+        When the function has returned, nobody has the step: it takes no place of this worker, no heartbeat is expected,
+        and the worker may end. With the token any process of the service completes it, once, days later:
+        `Orchestrator.complete_step(token, output)` or `fail_step(token, message)`, or `hmsact complete TOKEN`.
+
+        `within` is how long that may take, "3d" say (1 ms to 10 years); then the attempt has timed out, and its retries
+        apply. It takes the place of the step's timeout, which goes on when nothing is said here.
+
+        A function that raises after this has not deferred: its step fails, as always. Raises InvalidArgument, and
+        Unimplemented if the daemon is older than deferred steps.
+        """
+        if not self.completion_token:
+            raise Unimplemented("the daemon takes no deferred steps: it is older than this package")
+        deferred = worker_pb2.Deferred()
+        if within is not None:
+            within_ms = milliseconds(within)
+            if not 1 <= within_ms <= WITHIN_MAX_MS:
+                raise InvalidArgument(
+                    "a step cannot be deferred for that long",
+                    violations=(Violation("within", f"{within} is not between 1 ms and 10 years"),),
+                )
+            deferred.within.FromMilliseconds(within_ms)
+        self._deferred = deferred
+        return self.completion_token
+
+    @property
+    def deferred(self) -> worker_pb2.Deferred | None:
+        """What the function has said of deferring the step, if it has."""
+        return self._deferred
 
     def __repr__(self) -> str:
         return f"<Call {self.step} of {self.operation_id}, attempt {self.attempt}>"

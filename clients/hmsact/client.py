@@ -11,18 +11,21 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from hmsact import flow
+from hmsact import bulk, flow
+from hmsact.account import Account
 from hmsact.choice import choice_of, start_of
 from hmsact.connect import TIMEOUT, Tls, target
 from hmsact.counted import Counted, counted_of
 from hmsact.duration import Duration
-from hmsact.errors import HmsactError
+from hmsact.errors import DeadlineExceeded, HmsactError
 from hmsact.event import Event, Reader
 from hmsact.inbox import Pending, Shown, pending_of
+from hmsact.job import Job, JobFacts, JobResult, Outcome, result_of
+from hmsact.many import Item, Many, Start, StartResult
 from hmsact.operation import Operation, OperationFacts
 from hmsact.place import Place, demand_of
 from hmsact.principal import Identity, identity_of
-from hmsact.recorded import Recorded, recorded_of
+from hmsact.recorded import CompletedStep, Recorded, completed_of, recorded_of
 from hmsact.requests import PAGE_SIZE, Clock, KeyPolicy, Requests
 from hmsact.status import error_of
 from hmsact.stream import EventStream
@@ -30,10 +33,12 @@ from hmsact.system import SystemInfo, system_info_of
 from hmsact.timeline import Line, lines_of
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
+    job_pb2_grpc,
     operation_pb2_grpc,
     system_pb2,
     system_pb2_grpc,
     timeline_pb2_grpc,
+    worker_pb2_grpc,
 )
 from hmsact.wait import Waiting
 from hmsact.wanted import GroupBy, OrderBy, Wanted
@@ -73,8 +78,10 @@ class Orchestrator:
             self._channel = grpc.secure_channel(self._target.address, self._target.credentials, self._target.options)
         self._operations = operation_pb2_grpc.OperationServiceStub(self._channel)
         self._checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(self._channel)
+        self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._timelines = timeline_pb2_grpc.TimelineServiceStub(self._channel)
         self._system = system_pb2_grpc.SystemServiceStub(self._channel)
+        self._workers = worker_pb2_grpc.WorkerServiceStub(self._channel)
         self._requests = Requests(self._target.namespace)
 
     @property
@@ -136,6 +143,50 @@ class Orchestrator:
         operation.recorded = recorded_of(answer.recorded)
         # The open operation that has the key may be of another name.
         return operation.refresh() if key_policy == "return_open" else operation
+
+    def start_many(
+        self,
+        items: Iterable[Item],
+        *,
+        name: str | None = None,
+        steps: flow.Steps | None = None,
+        key_policy: KeyPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        reason: str | None = None,
+        requested_by: str | None = None,
+        sla: Duration | None = None,
+    ) -> Iterator[StartResult[Operation]]:
+        """Starts many operations, by the same flow or by flows of their own, and gives a result for each, in order.
+
+        `items` is anything that can be iterated over: each is a Start, or its fields by name, as in
+        {"input": {"income": 41250}, "key": "case-7"}. They are taken as they are needed, so that millions cost no
+        more memory than a thousand. `name`, `steps`, `sla`, `key_policy`, `reason` and `requested_by` are for all
+        that say no other, `labels` are added to each one's own. With a `request_id` of yours, item n (from 1) is
+        sent as "REQUEST_ID-n", so that the whole run is safe to repeat: what was started before is not started again.
+
+        A result has either an `operation` or an `error`; what is wrong with one item does not touch the others. It
+        connects again by itself and sends again what has no result; while the daemon takes no starts it waits for as
+        long as that asks, ten minutes at most. What your items raise is raised when all that came before has its
+        result. Whoever stops early may have started more than they saw.
+        """
+        common = Start(
+            key_policy=key_policy,
+            labels=labels,
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+            name=name,
+            steps=steps,
+            sla=sla,
+        )
+        many = Many(self._requests, common, lambda message: Operation(message, self, is_whole=False), self.address)
+        return bulk.run(
+            many,
+            items,
+            lambda messages: self._operations.StartOperations(messages, metadata=self._target.metadata),
+            self.address,
+        )
 
     def get(self, operation: str | OperationFacts) -> Operation:
         """Fetches an operation by its id, or by any part of the id that no other has. Raises NotFound."""
@@ -257,6 +308,208 @@ class Orchestrator:
         """
         request = self._requests.skip(operation, step, reason, expected_revision, request_id)
         return self._change(self._operations.SkipStep, request)
+
+    # -- many operations at once ---------------------------------------------------------------------------------------
+
+    def cancel_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> Job:
+        """Ends many operations, in the background: those for which everything that is said holds, or those named.
+
+        What can be said is that of `operations`; `operations` are up to 10,000 ids, and everything=True means all of
+        the namespace. Those that cannot be cancelled do not count as matching; one that was started later is not
+        touched, nor one that no longer matches when its turn comes. `reason` is recorded with each. With `count_max`
+        it is refused if more match; with `dry_run` it only says how many would be `expected`.
+
+        Returns the job as soon as it is on the record: `job.wait()`, `job.progress()`, `job.results()`. It acts in your
+        name and goes on where it was when the daemon has been away. Raises PreconditionFailed (MORE_MATCH),
+        ResourceExhausted if too many jobs are open.
+        """
+        request = self._requests.many(
+            "CancelOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return Job(self._call(self._jobs.CancelOperations, request).job, self)
+
+    def pause_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        clock: Clock | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> Job:
+        """Freezes many operations at their current steps, in the background; see `cancel_many`, and `pause` of one."""
+        request = self._requests.many(
+            "PauseOperations",
+            operations,
+            wanted,
+            reason,
+            clock,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return Job(self._call(self._jobs.PauseOperations, request).job, self)
+
+    def resume_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> Job:
+        """Lets many paused operations go on, in the background; see `cancel_many`."""
+        request = self._requests.many(
+            "ResumeOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return Job(self._call(self._jobs.ResumeOperations, request).job, self)
+
+    def retry_many(
+        self,
+        operations: Iterable[str | OperationFacts] | None = None,
+        *,
+        reason: str | None = None,
+        everything: bool = False,
+        count_max: int | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+        **wanted: Unpack[Wanted],
+    ) -> Job:
+        """Gives the stalled steps of many operations fresh retries, in the background; see `cancel_many`."""
+        request = self._requests.many(
+            "RetryOperations",
+            operations,
+            wanted,
+            reason,
+            None,
+            request_id,
+            everything=everything,
+            count_max=count_max,
+            dry_run=dry_run,
+        )
+        return Job(self._call(self._jobs.RetryOperations, request).job, self)
+
+    def job(self, job: str | JobFacts) -> Job:
+        """Fetches a job by its id. Raises NotFound."""
+        return Job(self._call(self._jobs.GetJob, self._requests.job(job)).job, self)
+
+    def jobs(self, *, limit: int | None = None) -> Iterator[Job]:
+        """Jobs of the namespace, the newest first, fetched page by page as they are read."""
+        token, left = "", limit
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+            page = self._call(self._jobs.ListJobs, self._requests.jobs(size, token))
+            for message in page.jobs:
+                yield Job(message, self)
+            token = page.next_page_token
+            if not token:
+                return
+            left = None if left is None else left - len(page.jobs)
+
+    def job_results(self, job: str | JobFacts, outcome: Outcome | None = None) -> Iterator[JobResult]:
+        """What became of each operation of a job, in the order of their turns; of one outcome, or all."""
+        token = ""
+        while True:
+            request = self._requests.job_results(job, outcome, PAGE_SIZE, token)
+            page = self._call(self._jobs.ListJobResults, request)
+            for message in page.results:
+                yield result_of(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def watch_job(self, job: str | JobFacts, timeout: Duration | float | None = None) -> Iterator[Job]:
+        """A job, again whenever it has come further, until it has ended or the time is up. Raises NotFound.
+
+        When the daemon is away for a while, this waits and goes on.
+        """
+        waiting = Waiting(timeout)
+        while not waiting.is_over():
+            stream = self._jobs.WatchJob(
+                self._requests.watch_job(job), timeout=waiting.left_s(), metadata=self._target.metadata
+            )
+            try:
+                for frame in stream:
+                    waiting.regained()
+                    yield Job(frame.job, self)
+                return
+            except grpc.RpcError as failure:
+                error = error_of(failure, self.address)
+                if isinstance(error, DeadlineExceeded):
+                    # Of this stream that is the end of the caller's time, by whichever of two clocks comes first.
+                    return
+                delay_s = waiting.lost_s(error)
+            finally:
+                stream.cancel()
+            time.sleep(delay_s)
+
+    def cancel_job(self, job: str | JobFacts, reason: str | None = None, *, request_id: str | None = None) -> Job:
+        """Ends a job; what it has done stays done. Raises PreconditionFailed if it has ended otherwise before."""
+        request = self._requests.cancel_job(job, reason, request_id)
+        return Job(self._call(self._jobs.CancelJob, request).job, self)
+
+    # -- deferred steps ------------------------------------------------------------------------------------------------
+
+    def complete_step(self, token: str, output: object = None, *, request_id: str | None = None) -> CompletedStep:
+        """Says that a deferred step is done, with the token that `call.defer()` returned; once, from any process.
+
+        `output` is any value that JSON has. You must be the service that the step is done by. Raises PreconditionFailed
+        with the reason ALREADY_COMPLETED (it says when, and by whom), ATTEMPT_OVER or OPERATION_FINAL: too late, what
+        you said is kept on the record and changes nothing. InvalidArgument if it is no token of this daemon; Refused.
+        """
+        request = self._requests.complete_step(token, output, request_id)
+        return completed_of(self._call(self._workers.CompleteStep, request))
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        code: str | None = None,
+        retry_after: Duration | None = None,
+        request_id: str | None = None,
+    ) -> CompletedStep:
+        """Says that a deferred step has failed: why, for people, and in UPPER_SNAKE for machines; errors as above.
+
+        With retryable=False another attempt would be of no use, and the operation fails; `retry_after` is how long the
+        service asks to be left alone.
+        """
+        request = self._requests.fail_step(token, message, code, retry_after, request_id, retryable=retryable)
+        return completed_of(self._call(self._workers.CompleteStep, request))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -452,6 +705,16 @@ class Orchestrator:
         reader = self._reader(operation)
         told = self.events(reader.operation.id, all=True, follow=False)
         return lines_of(told, is_final=reader.is_final, everything=all)
+
+    def why(self, operation: str | OperationFacts, *, time_zone: str | None = None) -> Account:
+        """An account of an operation in plain words: what happened, who decided, what is awaited, by when.
+
+        `time_zone` is an IANA name such as "America/New_York", in which sentences tell times; UTC without it. Raises
+        NotFound, and InvalidArgument for a zone that the daemon does not know.
+        """
+        return Account(
+            self._call(self._timelines.ExplainOperation, self._requests.explain(operation, time_zone)).account
+        )
 
     def export(self, operation: str | OperationFacts, *, earlier_sizes: Sequence[int] = ()) -> bytes:
         """The timeline of an operation with its proofs, as a file that `hmsact verify` reads. Raises NotFound.

@@ -127,23 +127,38 @@ def _is_local(address: str) -> bool:
         return False
 
 
-# Every unary call may be repeated: it reads, or it carries a request id. Whoever watches resumes by itself, from the
-# first message on: with gRPC's retries, a stream that is opened while the daemon is killed now and then neither answers
-# nor ends. Whoever exports asks again. The stream of a worker resumes by its session.
+# Every unary call may be repeated: it reads, or it carries a request id. Whoever watches or starts many resumes by
+# itself, from the first message on: with gRPC's retries, a stream that is opened while the daemon is killed now and
+# then neither answers nor ends. Whoever exports asks again. The stream of a worker resumes by its session.
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
                 # What is said of a method stands before what is said of its service.
                 "name": [
-                    {"service": "hmsact.v1.TimelineService", "method": method}
-                    for method in ("WatchOperation", "WatchEvents", "ExportOperation")
+                    {"service": f"hmsact.v1.{service}", "method": method}
+                    for service, method in (
+                        ("TimelineService", "WatchOperation"),
+                        ("TimelineService", "WatchEvents"),
+                        ("TimelineService", "ExportOperation"),
+                        ("OperationService", "StartOperations"),
+                        ("JobService", "WatchJob"),
+                    )
                 ],
             },
             {
                 "name": [
-                    {"service": f"hmsact.v1.{service}"}
-                    for service in ("OperationService", "CheckpointService", "TimelineService", "SystemService")
+                    *(
+                        {"service": f"hmsact.v1.{service}"}
+                        for service in (
+                            "OperationService",
+                            "CheckpointService",
+                            "JobService",
+                            "TimelineService",
+                            "SystemService",
+                        )
+                    ),
+                    {"service": "hmsact.v1.WorkerService", "method": "CompleteStep"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,

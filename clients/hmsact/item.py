@@ -25,10 +25,13 @@ class ClockReading:
 class ItemStatus:
     """How a step or a checkpoint stands.
 
-    `is_checkpoint` says which it is; of a step, `svc` to `output` are filled, of a checkpoint `role` to `digest`.
+    `is_checkpoint` says which it is; of a step, `svc` to `completion_due_time` are filled, of a checkpoint `role` to
+    `digest`.
     `attempt` is the last one, from 1 (0 before it); `code` that of the last failure; `output` the value of its JSON.
     `claimed_by` and `assigned_to` are "issuer:subject"; `digest` is that of what is shown to whoever decides, in hex.
-    `clock` is the SLA's, None without one or before the item is reached; `due_time` is when it runs out, in UTC.
+    `deferred_time` is since when a step is deferred, `completion_due_time` by when it is to be completed, if that is
+    limited, both in UTC. `clock` is the SLA's, None without one or before the item is reached; `due_time` is when it
+    runs out, in UTC.
     """
 
     name: str
@@ -42,6 +45,8 @@ class ItemStatus:
     retry_time: datetime | None = None
     code: str = ""
     output: Any = None
+    deferred_time: datetime | None = None
+    completion_due_time: datetime | None = None
     role: str = ""
     claimed_by: str = ""
     assigned_to: str = ""
@@ -83,6 +88,8 @@ def item_of(message: operation_pb2.FlowItem) -> ItemStatus:
         retry_time=time_or_none(step, "retry_time"),
         code=step.code,
         output=json_text.read(step.output),
+        deferred_time=time_or_none(step, "deferred_time"),
+        completion_due_time=time_or_none(step, "completion_due_time"),
         clock=clock,
         due_time=due_time,
     )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Awaited:
     """What an operation waits for.
 
-    `kind` is "worker", "report", "decision", "operator", "clock" or empty; `who` the service or the role, `name` the
-    step or checkpoint. Times are in UTC.
+    `kind` is "worker", "report", "completion", "decision", "operator", "clock" or empty; `who` the service or the role,
+    `name` the step or checkpoint. Times are in UTC.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class OperationFacts:
     @property
     def name(self) -> str:
         """The name of its definition."""
-        return self._message.name
+        return self._message.name or self._fetched().name
 
     @property
     def state(self) -> str:
@@ -165,7 +165,7 @@ class OperationFacts:
         return plain(self._message)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.name}: {self.state}>"
+        return f"<{type(self).__name__} {self.id} {self._message.name}: {self.state}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OperationFacts):

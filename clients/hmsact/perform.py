@@ -53,6 +53,8 @@ async def perform(handler: Handler, call: Call, threads: Executor, output_bytes_
         loop = asyncio.get_running_loop()
         output, error = await loop.run_in_executor(threads, context.run, _in_thread, handler.function, call)
     match error:
+        case None if call.deferred is not None:
+            return _deferred(call, call.deferred, output)
         case None:
             return _done(output, output_bytes_max)
         case StepError():
@@ -89,6 +91,18 @@ def _in_thread(function: StepFunction, call: Call) -> tuple[Any, BaseException |
         return function(call), None
     except BaseException as error:  # noqa: BLE001 - as above; and a future can't carry every error (StopIteration)
         return None, error
+
+
+def _deferred(call: Call, deferred: worker_pb2.Deferred, output: Any) -> worker_pb2.Report:
+    # `return call.defer()` is as good as calling it.
+    if output is not None and output != call.completion_token:
+        log.error(
+            "%s of %s was deferred, so what its function returned is not its output, and is lost: return nothing "
+            "after call.defer(), and complete the step with the token",
+            call.step,
+            call.operation_id,
+        )
+    return worker_pb2.Report(deferred=deferred)
 
 
 def _done(output: Any, output_bytes_max: int) -> worker_pb2.Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hmsact.plain import word
-from hmsact.v1 import operation_pb2
+from hmsact.v1 import operation_pb2, worker_pb2
 
 STATES = tuple(
     word(operation_pb2.OperationState.DESCRIPTOR, number) for number in operation_pb2.OperationState.values() if number
@@ -43,6 +43,28 @@ class Recorded:
     sequence: int
     receipt: Receipt
     is_repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedStep(Recorded):
+    """What was recorded of a step that was completed with its token, and of which operation."""
+
+    namespace: str
+    operation_id: str
+
+
+def completed_of(message: worker_pb2.CompleteStepResponse) -> CompletedStep:
+    """Reads what was recorded of a completed step."""
+    recorded = recorded_of(message.recorded)
+    return CompletedStep(
+        recorded.state,
+        recorded.revision,
+        recorded.sequence,
+        recorded.receipt,
+        recorded.is_repeated,
+        message.namespace,
+        message.operation_id,
+    )
 
 
 def recorded_of(message: operation_pb2.Recorded) -> Recorded:

@@ -77,6 +77,11 @@ def _started(event: Event) -> str:
     return f"started, attempt {event.attempt}" if event.attempt > 1 else "started"
 
 
+def _deferred(event: Event) -> str:
+    due = str(event.data.get("due_time", ""))
+    return f"deferred, to be completed by {due[:16].replace('T', ' ')} UTC" if due else "deferred"
+
+
 def _decided(event: Event) -> str:
     verb = "approved" if event.kind == "checkpoint_approved" else "rejected"
     return f"{verb} by {event.principal}{', unseen' if event.data.get('unseen') else ''}"
@@ -113,6 +118,7 @@ _HAPPENINGS: dict[str, Callable[[Event], str]] = {
     "operation_failed": lambda event: "failed" + (f" at {event.name}" if event.name else "") + _code(event),
     "step_queued": lambda _: "queued",
     "step_started": _started,
+    "step_deferred": _deferred,
     "step_done": lambda _: "done",
     "step_failed": _failed,
     "step_lost": lambda _: "lost its worker, queued again",
@@ -144,6 +150,7 @@ _MARKS = {
     "operation_completed": "🏁",
     "operation_rejected": "⛔",
     "operation_failed": "💥",
+    "step_deferred": "📨",
     "step_done": "✅",
     "step_failed": "❌",
     "step_stalled": "🛑",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -14,8 +14,9 @@ from hmsact import flow, json_text
 from hmsact.choice import Choice
 from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
+from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
-from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2, worker_pb2
 from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
 KeyPolicy = Literal["reject_open", "reject_any", "return_open", "allow"]
@@ -36,6 +37,23 @@ _KEY_POLICIES: dict[str, operation_pb2.KeyPolicy.ValueType] = {
 _CLOCKS: dict[str, operation_pb2.PauseClock.ValueType] = {
     "run": operation_pb2.PAUSE_CLOCK_RUN,
     "stop": operation_pb2.PAUSE_CLOCK_STOP,
+}
+
+ManyAction = Literal["PauseOperations", "ResumeOperations", "CancelOperations", "RetryOperations"]
+"""What is done to many operations: the RPC that begins the job."""
+
+ManyRequest = (
+    job_pb2.PauseOperationsRequest
+    | job_pb2.ResumeOperationsRequest
+    | job_pb2.CancelOperationsRequest
+    | job_pb2.RetryOperationsRequest
+)
+
+_MANY: dict[ManyAction, Callable[..., ManyRequest]] = {
+    "PauseOperations": job_pb2.PauseOperationsRequest,
+    "ResumeOperations": job_pb2.ResumeOperationsRequest,
+    "CancelOperations": job_pb2.CancelOperationsRequest,
+    "RetryOperations": job_pb2.RetryOperationsRequest,
 }
 
 
@@ -62,6 +80,20 @@ class Requests:
     ) -> operation_pb2.StartOperationRequest:
         """Asks for an operation to be started."""
         definition = json_text.write(flow.definition(name, steps, sla), "definition")
+        return self.start_by(definition, input, key, key_policy, labels, request_id, reason, requested_by)
+
+    def start_by(
+        self,
+        definition: bytes,
+        input: object,  # noqa: A002 - the word of the contract
+        key: str | None,
+        key_policy: KeyPolicy | None,
+        labels: Mapping[str, str] | None,
+        request_id: str | None,
+        reason: str | None,
+        requested_by: str | None,
+    ) -> operation_pb2.StartOperationRequest:
+        """The same by a definition as it travels."""
         return operation_pb2.StartOperationRequest(
             namespace=self._namespace,
             request_id=request_id or _request_id(),
@@ -75,13 +107,16 @@ class Requests:
         )
 
     def started(
-        self, asked: operation_pb2.StartOperationRequest, answer: operation_pb2.StartOperationResponse
+        self,
+        asked: operation_pb2.StartOperationRequest,
+        answer: operation_pb2.StartOperationResponse,
+        name: str | None = None,
     ) -> operation_pb2.Operation:
-        """As much of the operation as a start and its answer tell."""
+        """As much of the operation as a start and its answer tell; `name` if the request doesn't say it."""
         return operation_pb2.Operation(
             namespace=asked.namespace,
             id=answer.operation_id,
-            name=json.loads(asked.definition)["name"],
+            name=json.loads(asked.definition)["name"] if name is None else name,
             state=answer.recorded.state,
             revision=answer.recorded.revision,
             sequence=answer.recorded.sequence,
@@ -190,6 +225,99 @@ class Requests:
             operation_id=id_of(operation),
             step=step,
             expected_revision=expected_revision,
+        )
+
+    # -- jobs
+
+    def many(
+        self,
+        action: ManyAction,
+        operations: Iterable[str | OperationFacts] | None,
+        wanted: Wanted,
+        reason: str | None,
+        clock: Clock | None,
+        request_id: str | None,
+        *,
+        everything: bool,
+        count_max: int | None,
+        dry_run: bool,
+    ) -> ManyRequest:
+        """Asks for a job."""
+        request = _MANY[action](
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            selection=job_pb2.JobSelection(
+                filter=filter_of(wanted),
+                operation_ids=[] if operations is None else list(map(id_of, operations)),
+                everything=everything,
+                count_max=count_max,
+            ),
+            validate_only=dry_run,
+        )
+        if clock is not None and isinstance(request, job_pb2.PauseOperationsRequest):
+            request.clock = _CLOCKS[clock]
+        return request
+
+    def job(self, job: str | JobFacts) -> job_pb2.GetJobRequest:
+        """Asks for a job."""
+        return job_pb2.GetJobRequest(namespace=self._namespace, job_id=job_id_of(job))
+
+    def jobs(self, page_size: int, page_token: str) -> job_pb2.ListJobsRequest:
+        """Asks for a page of jobs."""
+        return job_pb2.ListJobsRequest(namespace=self._namespace, page_size=page_size, page_token=page_token)
+
+    def job_results(
+        self, job: str | JobFacts, outcome: Outcome | None, page_size: int, page_token: str
+    ) -> job_pb2.ListJobResultsRequest:
+        """Asks for a page of results."""
+        return job_pb2.ListJobResultsRequest(
+            namespace=self._namespace,
+            job_id=job_id_of(job),
+            page_size=page_size,
+            page_token=page_token,
+            outcome=OUTCOMES[outcome] if outcome else job_pb2.JOB_OUTCOME_UNSPECIFIED,
+        )
+
+    def watch_job(self, job: str | JobFacts) -> job_pb2.WatchJobRequest:
+        """Asks to follow a job."""
+        return job_pb2.WatchJobRequest(namespace=self._namespace, job_id=job_id_of(job))
+
+    def cancel_job(self, job: str | JobFacts, reason: str | None, request_id: str | None) -> job_pb2.CancelJobRequest:
+        """Asks to end a job."""
+        return job_pb2.CancelJobRequest(
+            namespace=self._namespace,
+            request_id=request_id or _request_id(),
+            reason=reason or "",
+            job_id=job_id_of(job),
+        )
+
+    # -- deferred steps
+
+    def complete_step(self, token: str, output: object, request_id: str | None) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step is done. Its namespace is that of the token."""
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(),
+            completion_token=token,
+            done=worker_pb2.Done(output=b"" if output is None else json_text.write(output, "output")),
+        )
+
+    def fail_step(
+        self,
+        token: str,
+        message: str,
+        code: str | None,
+        retry_after: Duration | None,
+        request_id: str | None,
+        *,
+        retryable: bool,
+    ) -> worker_pb2.CompleteStepRequest:
+        """Says that a deferred step has failed."""
+        failed = worker_pb2.Failed(message=message, code=code or "", permanent=not retryable)
+        if retry_after is not None:
+            failed.retry_after.FromMilliseconds(milliseconds(retry_after))
+        return worker_pb2.CompleteStepRequest(
+            request_id=request_id or _request_id(), completion_token=token, failed=failed
         )
 
     # -- checkpoints
@@ -320,6 +448,12 @@ class Requests:
             case _:
                 request.since.FromDatetime(start)
         return request
+
+    def explain(self, operation: str | OperationFacts, time_zone: str | None) -> timeline_pb2.ExplainOperationRequest:
+        """Asks for an account."""
+        return timeline_pb2.ExplainOperationRequest(
+            namespace=self._namespace, operation_id=id_of(operation), time_zone=time_zone or ""
+        )
 
     def export(
         self, operation: str | OperationFacts, earlier_sizes: Sequence[int]

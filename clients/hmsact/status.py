@@ -51,6 +51,8 @@ _ERRORS: dict[grpc.StatusCode, type[HmsactError]] = {
 }
 
 
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
 _BROKEN = ("Socket closed", "GOAWAY", "Stream removed", "Broken pipe", "reset by peer", "RST_STREAM")
 """What gRPC says when there was a connection."""
 
@@ -62,6 +64,15 @@ def error_of(failure: grpc.RpcError, address: str) -> HmsactError:
     status = _status(failure)
     if status is None:
         return kind(_sentence(code, details, address))
+    return _told(kind, status, details)
+
+
+def refusal_of(status: status_pb2.Status) -> HmsactError:
+    """The error that a status within a message stands for."""
+    return _told(_ERRORS.get(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), HmsactError), status, "")
+
+
+def _told(kind: type[HmsactError], status: status_pb2.Status, details: str) -> HmsactError:
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
     violations: list[Violation] = []

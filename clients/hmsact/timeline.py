@@ -10,6 +10,9 @@ from hmsact import render
 from hmsact.event import Event
 from hmsact.principal import subject_of
 
+TOLD_AFTERWARDS = frozenset({"step_deferred"})
+"""Kinds that a replay tells beside the narrated ones: what explains a silence of days."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -36,7 +39,7 @@ class Line:
 
 
 def lines_of(events: Iterable[Event], *, is_final: bool, everything: bool, now: datetime | None = None) -> list[Line]:
-    """The lines of a whole timeline, the narrated kinds only unless `everything`.
+    """The lines of a whole timeline, the narrated kinds and those told afterwards only, unless `everything`.
 
     An operation that is not final reaches until now.
     """
@@ -48,7 +51,7 @@ def lines_of(events: Iterable[Event], *, is_final: bool, everything: bool, now: 
     return [
         Line(event, subject_of(holders.get(event.sequence, "")), (told[0].time, last))
         for event in told
-        if everything or event.is_narrated
+        if everything or event.is_narrated or event.kind in TOLD_AFTERWARDS
     ]
 
 

@@ -22,6 +22,10 @@ class Waiting:
         """How long to let the daemon wait this time, in seconds."""
         return SPAN_S if self._until is None else min(SPAN_S, max(self._until - time.monotonic(), 0.001))
 
+    def left_s(self) -> float | None:
+        """How much time is left, in seconds; None if there is no end."""
+        return None if self._until is None else max(self._until - time.monotonic(), 0.001)
+
     def is_over(self) -> bool:
         """True if the time is up."""
         return self._until is not None and time.monotonic() >= self._until

@@ -9,7 +9,7 @@ import logging
 import time
 
 from hmsact.backoff import delays_s
-from hmsact.errors import HmsactError, Unavailable
+from hmsact.errors import HmsactError, ResourceExhausted, Unavailable
 from hmsact.event import Event, Reader
 from hmsact.recorded import state_of
 from hmsact.requests import Requests
@@ -37,11 +37,16 @@ class Patience:
         """The seconds to wait before the next attempt; raises the error if it is not one that passes, or lasts."""
         now = time.monotonic()
         self._lost_at = self._lost_at or now
-        if not isinstance(error, Unavailable) or now - self._lost_at > self._patience_s:
+        if not passes(error) or now - self._lost_at > self._patience_s:
             raise error from None
         delay_s = next(self._delays_s)
         asked_s = error.retry_delay.total_seconds() if error.retry_delay else 0.0
         return max(delay_s, asked_s)
+
+
+def passes(error: HmsactError) -> bool:
+    """True for an error after which it is worth trying again."""
+    return isinstance(error, Unavailable) or (isinstance(error, ResourceExhausted) and error.retry_delay is not None)
 
 
 class Watch:

@@ -11,7 +11,7 @@ from hmsactd.conformance.unmet import NotApplicable, Unmet
 
 PAGE: Final = "docs/implementing.md"
 
-Subject = TypeVar("Subject")
+Subject = TypeVar("Subject", contravariant=True)
 
 
 class Outcome(StrEnum):

@@ -9,7 +9,6 @@ from hmsact.v1 import worker_pb2 as pb
 
 from hmsactd.conformance.meddling import AskAgain, LoseReport, LoseVerdict
 from hmsactd.conformance.stage import Stage
-from hmsactd.conformance.tower import GRACE_S
 from hmsactd.conformance.transcript import Line
 from hmsactd.conformance.unmet import NotApplicable, expect
 
@@ -70,7 +69,7 @@ async def gives_up_what_is_gone(stage: Stage) -> None:
     await stage.call(operation_id)
     mark = stage.transcript.mark
     await stage.relay.down()
-    await asyncio.sleep(GRACE_S + 1)
+    await asyncio.sleep(stage.grace_s + 1)
     await stage.relay.up(stage.listen)
     hello = await stage.hello(mark)
     _expect_in_hand(hello, operation_id)

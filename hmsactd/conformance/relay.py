@@ -72,10 +72,8 @@ class Relay(worker_pb2_grpc.WorkerServiceServicer):
         """The stream of one worker."""
         self._connections += 1
         connection = _Connection(self._connections, self, context, self._transcript)
-        if self._channel is None:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is not there")
-        metadata = [(key, value) for key, value in context.invocation_metadata() or () if key == "authorization"]
-        upstream = worker_pb2_grpc.WorkerServiceStub(self._channel).Work(metadata=metadata)
+        daemon = await self._daemon(context)
+        upstream = daemon.Work(metadata=_authorization(context))
         self._open.add(connection)
         try:
             async with anyio.create_task_group() as tasks:
@@ -91,6 +89,23 @@ class Relay(worker_pb2_grpc.WorkerServiceServicer):
             await context.abort(
                 grpc.StatusCode[connection.ended.code], connection.ended.sentence, connection.trailing_metadata
             )
+
+    async def CompleteStep(self, request: pb.CompleteStepRequest, context: Context) -> pb.CompleteStepResponse:  # noqa: N802
+        """Passed on as it is, and so is the answer."""
+        daemon = await self._daemon(context)
+        try:
+            return await daemon.CompleteStep(request, metadata=_authorization(context))
+        except aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+
+    async def _daemon(self, context: Context) -> worker_pb2_grpc.WorkerServiceAsyncStub:
+        if self._channel is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is not there")
+        return worker_pb2_grpc.WorkerServiceStub(self._channel)
+
+
+def _authorization(context: Context) -> list[tuple[str, str | bytes]]:
+    return [(key, value) for key, value in context.invocation_metadata() or () if key == "authorization"]
 
 
 class _Connection:

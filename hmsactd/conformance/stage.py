@@ -33,6 +33,7 @@ class Stage:
 
     svc: str
     patience_s: float
+    grace_s: float
     transcript: Transcript
     relay: Relay
     listen: str
@@ -196,15 +197,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def opened(svc: str, listen: str, data: Path, patience_s: float) -> AsyncIterator[Stage]:
+async def opened(svc: str, listen: str, data: Path, patience_s: float, grace_s: float) -> AsyncIterator[Stage]:
     """A stage that listens, with a daemon that is ready."""
     transcript = Transcript()
     relay = Relay(transcript)
     async with anyio.create_task_group() as tasks:
-        tower = Tower(data, tasks)
+        tower = Tower(data, tasks, grace_s)
         await tower.start()
         await relay.reach(tower.address)
-        stage = Stage(svc, patience_s, transcript, relay, await relay.up(listen), tower)
+        stage = Stage(svc, patience_s, grace_s, transcript, relay, await relay.up(listen), tower)
         try:
             yield stage
         finally:

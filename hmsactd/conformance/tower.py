@@ -12,17 +12,18 @@ import anyio.abc
 from hmsactd.daemon import serving
 from hmsactd.settings import Settings
 
-GRACE_S: Final = 10
-"""How long the daemon waits for a worker that is gone: its default."""
+GRACE_S: Final = 10.0
+"""How long the daemon waits for a worker that is gone, unless it is told otherwise: its default."""
 
 
 class Tower:
     """A daemon that is started and ended by whoever has it; its tasks belong to the group it is given."""
 
-    def __init__(self, data: Path, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, data: Path, tasks: anyio.abc.TaskGroup, grace_s: float) -> None:
         self.address = "127.0.0.1:0"
         """Where it listens, once it was started; the same from then on."""
         self._data = data
+        self._grace_ms = round(grace_s * 1000)
         self._tasks = tasks
         self._leave = asyncio.Event()
         self._left = asyncio.Event()
@@ -45,7 +46,7 @@ class Tower:
                 "grpc": {"listen": self.address},
                 "http": {"listen": "127.0.0.1:0"},
                 "data": {"directory": str(self._data)},
-                "workers": {"grace": f"{GRACE_S}s"},
+                "workers": {"grace": f"{self._grace_ms}ms"},
             }
         )
         try:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hmsactd.conformance import losses, steps
+from hmsactd.conformance import deferral, losses, steps
 from hmsactd.conformance.agency import running
 from hmsactd.conformance.check import Check, Result, failed, played
 from hmsactd.conformance.stage import Stage, opened
+from hmsactd.conformance.tower import GRACE_S
 from hmsactd.conformance.unmet import Unmet, expect
 
 CHECKS: Final = (
@@ -33,6 +34,7 @@ CHECKS: Final = (
         "later-versions",
         steps.skips_what_it_does_not_know,
     ),
+    Check("later", "lets go of a call that it defers, and completes it", "deferred", deferral.completes_what_it_defers),
     Check("verdict", "keeps a report until there is a verdict on it", "verdicts", losses.keeps_what_has_no_verdict),
     Check("again", "sends a report again when asked to", "verdicts", losses.says_it_again_when_asked),
     Check("stale", "forgets a report that is stale, and goes on", "verdicts", losses.takes_stale_quietly),
@@ -66,6 +68,7 @@ class Plan:
     command: Sequence[str] = ()
     wait_s: float = 300
     patience_s: float = 15
+    grace_s: float = GRACE_S
 
 
 async def play(plan: Plan, ready: Callable[[str], None], tell: Callable[[Result], None]) -> list[Result]:
@@ -73,7 +76,7 @@ async def play(plan: Plan, ready: Callable[[str], None], tell: Callable[[Result]
     results: list[Result] = []
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hmsactd-conformance-")))
-        stage = await stack.enter_async_context(opened(plan.svc, plan.listen, data, plan.patience_s))
+        stage = await stack.enter_async_context(opened(plan.svc, plan.listen, data, plan.patience_s, plan.grace_s))
         ready(stage.listen)
         if plan.command:
             stage.agency = await stack.enter_async_context(

@@ -12,7 +12,7 @@ from typing import assert_never
 from hmsactd.core import events as e
 from hmsactd.core.change import changer
 from hmsactd.core.clock import SlaClock
-from hmsactd.core.operation import CheckpointItem, Item, Operation, Pause, StepItem
+from hmsactd.core.operation import CheckpointItem, Completion, Item, Operation, Pause, StepItem
 from hmsactd.core.transitions import (
     CHECKPOINT,
     ENDS,
@@ -29,6 +29,10 @@ from hmsactd.definition.flow import StepDefinition
 changed_operation = changer(Operation)
 changed_step = changer(StepItem)
 changed_checkpoint = changer(CheckpointItem)
+
+COMPLETIONS_MAX = 100
+"""Completions by token that a step remembers, as many as it can have retries. Of an older one that is repeated nobody
+is told who made it, and it may be noted once more as too late."""
 
 REFUSALS_MAX = 16
 """Refusals remembered for gathering. Older ones are forgotten: at worst one is noted twice within a minute."""
@@ -83,6 +87,9 @@ def _change(operation: Operation, event: e.Event) -> Operation:
                 output_sequence=operation.sequence + 1,
                 output_commitment=event.output.commitment,
                 session=None,
+                deferred_at=None,
+                completion_due_at=None,
+                completions=_completions(item, event) if event.via else item.completions,
                 clock=_stopped(item.clock, at),
             )
             return _next(operation, at, done, is_passed=True)
@@ -113,6 +120,9 @@ def _change(operation: Operation, event: e.Event) -> Operation:
                 retry_at=event.retry_at,
                 code=event.code,
                 session=None,
+                deferred_at=None,
+                completion_due_at=None,
+                completions=_completions(item, event) if event.via else item.completions,
                 clock=_frozen(operation, item.clock, at),
             )
             return _next(operation, at, failed)
@@ -139,7 +149,13 @@ def _change(operation: Operation, event: e.Event) -> Operation:
             return _next(operation, at, skipped, is_passed=True)
         case e.StepReportIgnored():
             item = _step(operation, event.instance)
+            if event.via:
+                return _next(operation, at, changed_step(item, completions=_completions(item, event, is_late=True)))
             return _next(operation, at, changed_step(item, is_late_report_noted=True))
+        case e.StepDeferred():
+            item = _step(operation, event.instance)
+            deferred = changed_step(item, session=None, deferred_at=at, completion_due_at=event.due_at)
+            return _next(operation, at, deferred)
         case e.CheckpointPending():
             checkpoint = _checkpoint(operation, event.instance)
             pending = changed_checkpoint(
@@ -277,6 +293,17 @@ def _resumed(operation: Operation, at: int) -> Operation:
         # While frozen it was offered to nobody: its wait for a worker begins now.
         item = changed_step(item, since=at)
     return _next(operation, at, item, goes_on=True, pause=None, clock=clock)
+
+
+# -- completions -------------------------------------------------------------------------------------------------------
+
+
+def _completions(
+    item: StepItem, event: e.StepDone | e.StepFailed | e.StepReportIgnored, *, is_late: bool = False
+) -> tuple[Completion, ...]:
+    """What was said of the step's attempts with their tokens, this included."""
+    said = Completion(event.attempt, event.at, event.by.id, is_late)
+    return (*item.completions, said)[-COMPLETIONS_MAX:]
 
 
 # -- items and clocks --------------------------------------------------------------------------------------------------

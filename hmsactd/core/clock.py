@@ -34,7 +34,12 @@ class SlaClock:
     @property
     def breach_due(self) -> int | None:
         """When the budget will be used up; None while stopped or once said."""
-        if self.running_since is None or self.is_breached:
+        return None if self.is_breached else self.due_at
+
+    @property
+    def due_at(self) -> int | None:
+        """When the budget will be, or was, used up, whether that has been said or not; None while stopped."""
+        if self.running_since is None:
             return None
         return self.running_since + self.budget_ms * 1000 - self.used_us
 

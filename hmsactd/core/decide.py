@@ -12,6 +12,7 @@ from typing import assert_never
 from hmsactd.core import events as e
 from hmsactd.core import inputs as i
 from hmsactd.core.apply import apply
+from hmsactd.core.completion import too_late
 from hmsactd.core.due import Alarm, Due, next_to_settle
 from hmsactd.core.operation import CheckpointItem, Operation, StepItem
 from hmsactd.core.payload import Payload
@@ -87,10 +88,16 @@ def _hear(story: _Story, told: i.Input) -> None:
             _taken(story, told)
         case i.StepErred():
             _erred(story, told)
+        case i.StepDeferred():
+            _deferred(story, told)
+        case i.CompleteStep():
+            _completed(story, told)
+        case i.NoteLateCompletion():
+            _note_late_completion(story, told)
         case i.WorkerLost():
             _lost(story, told)
         case i.HeartbeatMissed():
-            if (item := _running(story, told.instance, told.attempt)) is not None:
+            if (item := _in_hand(story, told.instance, told.attempt)) is not None:
                 _fail(story, item, told.by, "HEARTBEAT_TIMEOUT")
         case i.TimerDue():
             pass
@@ -108,10 +115,10 @@ def _hear(story: _Story, told: i.Input) -> None:
             _resume(story, told)
         case i.Cancel():
             operation = _open(story, told.expected_revision)
-            story.add(e.OperationCancelled(story.now, told.by, operation.state.value, told.reason))
+            story.add(e.OperationCancelled(story.now, told.by, operation.state.value, told.reason, told.job))
         case i.RetryStep():
             item = _stalled(story, told.step, told.expected_revision)
-            story.add(e.StepRetried(story.now, told.by, item.instance, told.reason))
+            story.add(e.StepRetried(story.now, told.by, item.instance, told.reason, told.job))
         case i.SkipStep():
             item = _stalled(story, told.step, told.expected_revision)
             may_skip(story.operation, told.by)
@@ -174,6 +181,12 @@ def _running(story: _Story, instance: int, attempt: int) -> StepItem | None:
     return item if item.state is StepState.RUNNING and item.attempt == attempt else None
 
 
+def _in_hand(story: _Story, instance: int, attempt: int) -> StepItem | None:
+    """The step, if this very attempt of it is with a worker: one that was deferred is with nobody."""
+    item = _running(story, instance, attempt)
+    return item if item is not None and item.deferred_at is None else None
+
+
 def _check_holder(item: StepItem, by: Principal) -> None:
     """Only whoever was given an attempt reports on it."""
     if item.worker != by.id:
@@ -191,7 +204,7 @@ def _taken(story: _Story, told: i.StepTaken) -> None:
 
 
 def _succeeded(story: _Story, told: i.StepSucceeded) -> None:
-    item = _running(story, told.instance, told.attempt)
+    item = _in_hand(story, told.instance, told.attempt)
     if item is not None:
         _check_holder(item, told.by)
         story.add(e.StepDone(story.now, told.by, told.instance, told.attempt, told.output))
@@ -201,7 +214,7 @@ def _succeeded(story: _Story, told: i.StepSucceeded) -> None:
 
 
 def _erred(story: _Story, told: i.StepErred) -> None:
-    item = _running(story, told.instance, told.attempt)
+    item = _in_hand(story, told.instance, told.attempt)
     if item is not None:
         _check_holder(item, told.by)
         _fail(story, item, told.by, told.code, told.error, told.is_permanent, told.retry_after_ms)
@@ -225,6 +238,7 @@ def _note_late_report(
         and isinstance(item, StepItem)
         and item.state is StepState.RUNNING
         and item.attempt == attempt
+        and item.deferred_at is None
         and not item.is_late_report_noted
     ):
         _check_holder(item, by)
@@ -232,7 +246,7 @@ def _note_late_report(
 
 
 def _lost(story: _Story, told: i.WorkerLost) -> None:
-    item = _running(story, told.instance, told.attempt)
+    item = _in_hand(story, told.instance, told.attempt)
     if item is None:
         return
     if item.losses + 1 >= LOSSES_MAX:
@@ -250,6 +264,7 @@ def _fail(
     error: Payload | None = None,
     is_permanent: bool = False,
     wish_ms: int | None = None,
+    via: str | None = None,
 ) -> None:
     """End an attempt without success: another one lies ahead, or the step stalls, or the operation fails."""
     definition, now, attempt = item.definition, story.now, item.attempt
@@ -259,10 +274,11 @@ def _fail(
         seed = f"{story.operation.input_commitment}/{item.instance}/{attempt}"
         retry_at = now + 1000 * retry_delay_ms(definition, retry, seed, wish_ms)
         story.add(
-            e.StepFailed(now, by, item.instance, attempt, code, definition.retries, retry, retry_at, error, clocks)
+            e.StepFailed(now, by, item.instance, attempt, code, definition.retries, retry, retry_at, error, clocks, via)
         )
         return
-    story.add(e.StepFailed(now, by, item.instance, attempt, code, definition.retries, error=error, clocks=clocks))
+    last = e.StepFailed(now, by, item.instance, attempt, code, definition.retries, error=error, clocks=clocks, via=via)
+    story.add(last)
     if is_permanent or definition.on_exhausted is OnExhausted.FAIL:
         story.add(e.OperationFailed(now, DAEMON, item.instance, code))
     else:
@@ -274,6 +290,47 @@ def _frozen_clock(story: _Story, item: StepItem) -> tuple[e.ClockReading, ...]:
     if story.operation.pause is None or item.clock is None:
         return ()
     return (item.clock.read(item.instance, story.now),)
+
+
+# -- deferred steps ----------------------------------------------------------------------------------------------------
+
+
+def _deferred(story: _Story, told: i.StepDeferred) -> None:
+    item = _in_hand(story, told.instance, told.attempt)
+    if item is None:
+        return
+    _check_holder(item, told.by)
+    due_at = None
+    if told.within_ms is not None:
+        due_at = story.now + told.within_ms * 1000
+    elif item.definition.timeout_ms is not None:
+        due_at = item.since + item.definition.timeout_ms * 1000
+    story.add(e.StepDeferred(story.now, told.by, told.instance, told.attempt, due_at))
+
+
+def _completed(story: _Story, told: i.CompleteStep) -> None:
+    """Take what is said with the token of an attempt that is under way, deferred or not.
+
+    Whoever was given the token may use it before the worker's word that it defers is on the record.
+    """
+    item = _running(story, told.instance, told.attempt)
+    if item is None:
+        raise too_late(story.operation, told)
+    if told.output is None:
+        _fail(story, item, told.by, told.code, told.error, told.is_permanent, told.retry_after_ms, e.VIA_COMPLETION)
+    else:
+        story.add(e.StepDone(story.now, told.by, told.instance, told.attempt, told.output, e.VIA_COMPLETION))
+        _advance(story)
+
+
+def _note_late_completion(story: _Story, told: i.NoteLateCompletion) -> None:
+    """Keep the first completion of an attempt that came too late: the world may have changed."""
+    item = story.operation.item(told.instance)
+    if isinstance(item, StepItem) and told.attempt <= item.attempt and item.completion(told.attempt) is None:
+        code, via = told.code or "DONE", e.VIA_COMPLETION
+        story.add(
+            e.StepReportIgnored(story.now, told.by, told.instance, told.attempt, code, told.output, told.error, via)
+        )
 
 
 def _stalled(story: _Story, name: str, expected_revision: int | None) -> StepItem:
@@ -398,7 +455,7 @@ def _pause(story: _Story, told: i.Pause) -> None:
     if item is not None and item.clock is not None and item.state is not StepState.RUNNING:
         clocks.append(item.clock.read(item.instance, story.now))
     clock = "stop" if told.stop_clock else "run"
-    story.add(e.OperationPaused(story.now, told.by, clock, tuple(clocks), told.reason))
+    story.add(e.OperationPaused(story.now, told.by, clock, tuple(clocks), told.reason, told.job))
 
 
 def _resume(story: _Story, told: i.Resume) -> None:
@@ -413,7 +470,7 @@ def _resume(story: _Story, told: i.Resume) -> None:
     item = operation.current
     if item is not None and item.clock is not None and item.clock.running_since is None:
         clocks.append(item.clock.read(item.instance, story.now))
-    story.add(e.OperationResumed(story.now, told.by, tuple(clocks), told.reason))
+    story.add(e.OperationResumed(story.now, told.by, tuple(clocks), told.reason, told.job))
     # What came due while the operation was frozen is dealt with at once, not at the next wake.
     _settle_clocks(story)
     _advance(story)

@@ -72,6 +72,9 @@ def _dues(operation: Operation) -> list[Due]:
 def _step_due(operation: Operation, item: StepItem) -> Due | None:
     definition = item.definition
     match item.state:
+        case StepState.RUNNING if item.deferred_at is not None:
+            at = item.completion_due_at
+            return Due(at, Alarm.TIMEOUT, item.instance) if at is not None else None
         case StepState.RUNNING if definition.timeout_ms is not None:
             return Due(item.since + definition.timeout_ms * 1000, Alarm.TIMEOUT, item.instance)
         case StepState.RETRYING if operation.pause is None and item.retry_at is not None:

@@ -27,6 +27,15 @@ class AwaitReport:
 
 
 @value(frozen=True, slots=True)
+class AwaitCompletion:
+    """Nobody here has this attempt: somebody is to complete it with its token."""
+
+    instance: int
+    attempt: int
+    svc: str
+
+
+@value(frozen=True, slots=True)
 class AwaitDecision:
     """A person with this role is to decide."""
 
@@ -41,4 +50,4 @@ class WakeAt:
     at: int
 
 
-Effect = RunStep | AwaitReport | AwaitDecision | WakeAt
+Effect = RunStep | AwaitReport | AwaitCompletion | AwaitDecision | WakeAt

@@ -13,6 +13,9 @@ from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import Flow
 from hmsactd.value import value
 
+VIA_COMPLETION = "token"
+"""How an outcome came: with the completion token of its attempt, from whoever may serve the step."""
+
 
 @value(frozen=True, slots=True)
 class ClockReading:
@@ -66,8 +69,20 @@ class StepStarted:
 
 
 @value(frozen=True, slots=True)
+class StepDeferred:
+    """An attempt will be completed with its token, and is in nobody's hands: with `due_at` by then, or it times out."""
+
+    kind: ClassVar[str] = "step_deferred"
+    at: int
+    by: Principal
+    instance: int
+    attempt: int
+    due_at: int | None = None
+
+
+@value(frozen=True, slots=True)
 class StepDone:
-    """An attempt succeeded."""
+    """An attempt succeeded. `via` is "token" if it was completed with its token, and not reported by its worker."""
 
     kind: ClassVar[str] = "step_done"
     at: int
@@ -75,11 +90,12 @@ class StepDone:
     instance: int
     attempt: int
     output: Payload
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
 class StepFailed:
-    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which."""
+    """An attempt failed. With `retry_at` there will be another; `retry` of `retries` says which. `via` as in done."""
 
     kind: ClassVar[str] = "step_failed"
     at: int
@@ -92,6 +108,7 @@ class StepFailed:
     retry_at: int | None = None
     error: Payload | None = None
     clocks: tuple[ClockReading, ...] = ()
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -120,13 +137,14 @@ class StepStalled:
 
 @value(frozen=True, slots=True)
 class StepRetried:
-    """An operator gave a stalled step fresh retries."""
+    """An operator gave a stalled step fresh retries; `job`, if it was one over many operations."""
 
     kind: ClassVar[str] = "step_retried"
     at: int
     by: Principal
     instance: int
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -142,7 +160,10 @@ class StepSkipped:
 
 @value(frozen=True, slots=True)
 class StepReportIgnored:
-    """A report came after the operation had ended. It is kept, since the world may have changed; nothing else does."""
+    """A report came after the operation had ended, or a completion by token (`via`) after its attempt had.
+
+    It is kept, since the world may have changed; nothing else does.
+    """
 
     kind: ClassVar[str] = "step_report_ignored"
     at: int
@@ -152,6 +173,7 @@ class StepReportIgnored:
     code: str
     output: Payload | None = None
     error: Payload | None = None
+    via: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -276,7 +298,10 @@ class Unattended:
 
 @value(frozen=True, slots=True)
 class OperationPaused:
-    """Frozen at the current step. `clock` is "run" or "stop": what the operation's own clock does meanwhile."""
+    """Frozen at the current step. `clock` is "run" or "stop": what the operation's own clock does meanwhile.
+
+    `job` is the id of the job over many operations that it was part of, if it was part of one.
+    """
 
     kind: ClassVar[str] = "operation_paused"
     at: int
@@ -284,28 +309,31 @@ class OperationPaused:
     clock: str
     clocks: tuple[ClockReading, ...] = ()
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
 class OperationResumed:
-    """No longer frozen."""
+    """No longer frozen. `job` as of a pause."""
 
     kind: ClassVar[str] = "operation_resumed"
     at: int
     by: Principal
     clocks: tuple[ClockReading, ...] = ()
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
 class OperationCancelled:
-    """Ended by somebody. No work follows."""
+    """Ended by somebody. No work follows. `job` as of a pause."""
 
     kind: ClassVar[str] = "operation_cancelled"
     at: int
     by: Principal
     from_state: str
     reason: Payload | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -342,6 +370,7 @@ Event = (
     OperationStarted
     | StepQueued
     | StepStarted
+    | StepDeferred
     | StepDone
     | StepFailed
     | StepLost

@@ -55,6 +55,42 @@ class StepErred:
 
 
 @value(frozen=True, slots=True)
+class StepDeferred:
+    """A worker lets go of an attempt: it will be completed with its token, within this time if one is given."""
+
+    by: Principal
+    instance: int
+    attempt: int
+    within_ms: int | None = None
+
+
+@value(frozen=True, slots=True)
+class CompleteStep:
+    """Somebody who has the completion token of an attempt says what came of it: an output, or else a failure's code."""
+
+    by: Principal
+    instance: int
+    attempt: int
+    output: Payload | None = None
+    code: str = ""
+    is_permanent: bool = False
+    error: Payload | None = None
+    retry_after_ms: int | None = None
+
+
+@value(frozen=True, slots=True)
+class NoteLateCompletion:
+    """A completion came too late; it belongs on the record."""
+
+    by: Principal
+    instance: int
+    attempt: int
+    output: Payload | None = None
+    code: str = ""
+    error: Payload | None = None
+
+
+@value(frozen=True, slots=True)
 class WorkerLost:
     """The session that had an attempt is gone."""
 
@@ -143,6 +179,7 @@ class Pause:
     stop_clock: bool = False
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -152,6 +189,7 @@ class Resume:
     by: Principal
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -161,6 +199,7 @@ class Cancel:
     by: Principal
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -171,6 +210,7 @@ class RetryStep:
     step: str
     reason: Payload | None = None
     expected_revision: int | None = None
+    job: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -188,6 +228,9 @@ Input = (
     | StepTaken
     | StepSucceeded
     | StepErred
+    | StepDeferred
+    | CompleteStep
+    | NoteLateCompletion
     | WorkerLost
     | HeartbeatMissed
     | TimerDue

@@ -97,11 +97,19 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
         case e.StepStarted():
             yield i.StepTaken(by, event.instance, event.attempt, event.session)
         case e.StepDone():
-            yield i.StepSucceeded(by, event.instance, event.attempt, event.output)
+            told = i.CompleteStep if event.via else i.StepSucceeded
+            yield told(by, event.instance, event.attempt, event.output)
+        case e.StepDeferred():
+            yield i.StepDeferred(by, event.instance, event.attempt)
+            if event.due_at is not None:
+                yield i.StepDeferred(by, event.instance, event.attempt, (event.due_at - event.at) // 1000)
         case e.StepFailed():
             yield from _could_have_failed(event)
         case e.StepLost():
             yield i.WorkerLost(by, event.instance, event.attempt)
+        case e.StepReportIgnored() if event.via:
+            code = event.code if event.output is None else ""
+            yield i.NoteLateCompletion(by, event.instance, event.attempt, event.output, code, event.error)
         case e.StepReportIgnored():
             if event.output is not None:
                 yield i.StepSucceeded(by, event.instance, event.attempt, event.output)
@@ -113,7 +121,7 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
             yield i.TimerDue(by)
             yield i.NobodyEntitled(by, event.instance)
         case e.StepRetried():
-            yield i.RetryStep(by, name, event.reason)
+            yield i.RetryStep(by, name, event.reason, job=event.job)
         case e.StepSkipped():
             yield i.SkipStep(by, name, event.reason)
         case e.CheckpointClaimed():
@@ -129,11 +137,11 @@ def _could_have_been_told(operation: Operation | None, event: e.Event) -> Iterat
         case e.DecisionRefused():
             yield i.NoteRefusal(by, name, event.code)
         case e.OperationPaused():
-            yield i.Pause(by, stop_clock=event.clock == "stop", reason=event.reason)
+            yield i.Pause(by, stop_clock=event.clock == "stop", reason=event.reason, job=event.job)
         case e.OperationResumed():
-            yield i.Resume(by, event.reason)
+            yield i.Resume(by, event.reason, job=event.job)
         case e.OperationCancelled():
-            yield i.Cancel(by, event.reason)
+            yield i.Cancel(by, event.reason, job=event.job)
         case (
             e.StepStalled()
             | e.CheckpointPending()
@@ -153,7 +161,10 @@ def _could_have_failed(event: e.StepFailed) -> Iterator[i.Input]:
         yield i.HeartbeatMissed(by, instance, attempt)
         yield i.WorkerLost(by, instance, attempt)
     for is_permanent in (False, True):
-        yield i.StepErred(by, instance, attempt, event.code, is_permanent, event.error)
+        if event.via:
+            yield i.CompleteStep(by, instance, attempt, None, event.code, is_permanent, event.error)
+        else:
+            yield i.StepErred(by, instance, attempt, event.code, is_permanent, event.error)
 
 
 def _assignee(operation: Operation | None, event: e.CheckpointAssigned) -> Principal:

@@ -10,8 +10,21 @@ from hmsactd.value import value
 
 
 @value(frozen=True, slots=True)
+class Completion:
+    """What somebody said of an attempt with its token; `is_late` if the attempt was over by then."""
+
+    attempt: int
+    at: int
+    by: str
+    is_late: bool
+
+
+@value(frozen=True, slots=True)
 class StepItem:
-    """A step within an operation. `since` is when it came into its present state; `instance` names it for ever."""
+    """A step within an operation. `since` is when it came into its present state; `instance` names it for ever.
+
+    A step that is running is in the hands of a `session`, or it was deferred (`deferred_at`) and is in nobody's.
+    """
 
     definition: StepDefinition
     instance: int
@@ -29,11 +42,18 @@ class StepItem:
     clock: SlaClock | None = None
     is_unattended: bool = False
     is_late_report_noted: bool = False
+    deferred_at: int | None = None
+    completion_due_at: int | None = None
+    completions: tuple[Completion, ...] = ()
 
     @property
     def is_over(self) -> bool:
         """True if the flow has gone past it."""
         return self.state is StepState.DONE or self.state is StepState.SKIPPED
+
+    def completion(self, attempt: int) -> Completion | None:
+        """What was said of an attempt with its token."""
+        return next((said for said in self.completions if said.attempt == attempt), None)
 
 
 @value(frozen=True, slots=True)

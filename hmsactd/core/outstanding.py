@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hmsactd.core.due import next_due
-from hmsactd.core.effects import AwaitDecision, AwaitReport, Effect, RunStep, WakeAt
+from hmsactd.core.effects import AwaitCompletion, AwaitDecision, AwaitReport, Effect, RunStep, WakeAt
 from hmsactd.core.operation import CheckpointItem, Operation, StepItem
 from hmsactd.core.transitions import CheckpointState, StepState
 
@@ -20,6 +20,8 @@ def outstanding(operation: Operation) -> tuple[Effect, ...]:
                 effects.append(run)
         case StepItem(state=StepState.RUNNING, session=str(session)):
             effects.append(AwaitReport(item.instance, item.attempt, item.definition.svc, session))
+        case StepItem(state=StepState.RUNNING):
+            effects.append(AwaitCompletion(item.instance, item.attempt, item.definition.svc))
         case CheckpointItem(state=CheckpointState.PENDING):
             effects.append(AwaitDecision(item.instance, item.definition.role))
         case _:

@@ -36,4 +36,7 @@ class Bounds:
     request_id_max: int = 64
     page_max: int = 1000
     streams_per_principal_max: int = 200
+    starts_per_batch_max: int = 1000
     open_operations_per_namespace_max: int = 1_000_000
+    job_operations_max: int = 10_000
+    open_jobs_per_namespace_max: int = 20

@@ -18,15 +18,17 @@ from hmsactd.core.apply import replay
 from hmsactd.core.decide import Outcome, decide
 from hmsactd.core.effects import AwaitReport, Effect, RunStep, WakeAt
 from hmsactd.core.events import Event
-from hmsactd.core.inputs import Decide, NoteRefusal, StepTaken
+from hmsactd.core.inputs import StepTaken
+from hmsactd.core.note import note_of
 from hmsactd.core.operation import Operation, StepItem
 from hmsactd.core.outstanding import outstanding, step_to_run
-from hmsactd.core.rejected import Ground, Rejected
+from hmsactd.core.rejected import Rejected
 from hmsactd.engine.contents import Contents
 from hmsactd.engine.dispatch import Dispatch, Line
 from hmsactd.engine.letter import Answer, Letter, RequestKey
 from hmsactd.engine.session import AttemptKey, Call, Session
 from hmsactd.engine.summary import NOTHING_GIVEN, Given, given_in, summarise
+from hmsactd.engine.tokens import Tokens
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Fenced
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -46,6 +48,7 @@ class Surroundings(Protocol):
     timelines: Timelines
     dispatch: Dispatch
     mailbox_max: int
+    tokens: Tokens
 
     def recorded(
         self, namespace: str, operation_id: str, before: Operation | None, after: Operation, events: Sequence[Event]
@@ -109,6 +112,11 @@ class Actor:
     def is_idle(self) -> bool:
         """True if it waits for mail."""
         return self.idle_since > 0 and not self._mailbox
+
+    @property
+    def is_queued(self) -> bool:
+        """True if its step waits for a worker."""
+        return self._queued is not None
 
     def post(self, letter: Letter) -> None:
         """Put a letter into the mailbox; raises `ResourceExhausted` when it is full."""
@@ -228,8 +236,7 @@ class Actor:
         try:
             outcome = decide(self.operation, told, self._around.clock.now())
         except Rejected as rejected:
-            if rejected.ground is Ground.PERMISSION and isinstance(told, Decide):
-                note = NoteRefusal(told.by, told.checkpoint, rejected.code)
+            if (note := note_of(told, rejected)) is not None:
                 self._take_in(decide(self.operation, note, self._around.clock.now()), events)
             return rejected
         self._take_in(outcome, events)
@@ -302,7 +309,9 @@ class Actor:
                     line = Line(self.namespace, effect.svc, effect.step)
                     # Also if it was queued before: the place it was promised may have gone meanwhile.
                     self._queued = line
-                    dispatch.queue(line, self.operation_id, effect.queued_at)
+                    # Of several steps that wait, that of the operation begun first comes first: else a worker that
+                    # finds a hundred thousand would do the first step of each before the second of any.
+                    dispatch.queue(line, self.operation_id, operation.started_at)
                 case WakeAt(at=at):
                     self._around.wake_at(at)
                 case _:
@@ -345,8 +354,9 @@ class Actor:
         assert isinstance(item, StepItem)
         definition = item.definition
         content, outputs, skipped, left_out = await self._contents.for_call(operation)
+        key = AttemptKey(self.operation_id, effect.instance, effect.attempt)
         return Call(
-            key=AttemptKey(self.operation_id, effect.instance, effect.attempt),
+            key=key,
             step=definition.name,
             definition=operation.flow.name,
             idempotency_key=f"{self.operation_id}/{effect.instance}",
@@ -356,6 +366,7 @@ class Actor:
             outputs=outputs,
             skipped=skipped,
             left_out=left_out,
+            completion_token=self._around.tokens.token_of(self.namespace, effect.svc, key),
         )
 
     def _withdraw(self, gone: AwaitReport) -> None:
@@ -364,7 +375,10 @@ class Actor:
         if session is None or self.operation is None:
             return
         item = self.operation.item(gone.instance)
-        code = "CANCELLED" if self.operation.is_final else str(getattr(item, "code", None) or "LOST")
+        if isinstance(item, StepItem) and item.completion(gone.attempt) is not None:
+            code = "COMPLETED"
+        else:
+            code = "CANCELLED" if self.operation.is_final else str(getattr(item, "code", None) or "LOST")
         session.withdraw(AttemptKey(self.operation_id, gone.instance, gone.attempt), code)
 
     def _give_up(self, taken: Taken | None, before: Operation | None) -> None:
@@ -381,7 +395,9 @@ def _as_unavailable(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, (Fenced, StoreUnavailable)):
         return error
     reason = error.reason if isinstance(error, StoreUnavailable) else "STORE_UNAVAILABLE"
-    return Unavailable(reason, f"nothing could be recorded: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
+    is_in_doubt = isinstance(error, asyncio.CancelledError) or getattr(error, "is_in_doubt", False)
+    fate = "it is not known whether this was recorded" if is_in_doubt else "nothing was recorded"
+    return Unavailable(reason, f"{fate}: {error}", retry_after_ms=TRY_AGAIN_AFTER_MS)
 
 
 def _request_row(request: RequestKey, operation_id: str, operation: Operation) -> RequestRow:

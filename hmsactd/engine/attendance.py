@@ -49,7 +49,7 @@ class Attendance:
         self._limit_us = limit_us
         self._namespaces = namespaces
         self._position: dict[str, tuple[int, str]] = {}
-        self._again: set[tuple[str, str]] = set()
+        self._again: dict[tuple[str, str], None] = {}
         self._looked_at = 0
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class Attendance:
             await self._clock.sleep_until(self._clock.now() + LOOK_EVERY_US)
 
     async def _look(self) -> None:
-        again, self._again = self._again, set()
+        again, self._again = self._again, {}
         for namespace, operation_id in again:
             self._ask(namespace, operation_id)
         now = self._clock.now()
@@ -101,7 +101,7 @@ class Attendance:
         else:
             is_open = _is_pending_unsaid(outcome.operation)
         if is_open:
-            self._again.add(place)
+            self._again[place] = None
 
 
 def _is_pending_unsaid(operation: Operation) -> bool:

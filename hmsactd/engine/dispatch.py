@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hmsactd.engine.session import Session
+from hmsactd.engine.session import AttemptKey, Session
 from hmsactd.store.store import Store
 
 QUEUE_MAX = 5_000
@@ -45,7 +45,7 @@ class Dispatch:
         self._store = store
         self._offer = offer
         self._queues: dict[Line, dict[str, int]] = {}
-        self._overflowed: set[Line] = set()
+        self._overflowed: dict[Line, None] = {}
         self._to_refill: deque[Line] = deque()
         self._servers: dict[Line, deque[Session]] = {}
         self._promised: dict[tuple[str, str], Promise] = {}
@@ -99,7 +99,7 @@ class Dispatch:
         if operation_id in queue:
             return
         if line in self._overflowed or len(queue) >= QUEUE_MAX:
-            self._overflowed.add(line)
+            self._overflowed[line] = None
         else:
             queue[operation_id] = since
         self._match(line)
@@ -122,6 +122,17 @@ class Dispatch:
         queue = self._queues.get(self._queued_in(line))
         if queue is not None:
             queue.pop(operation_id, None)
+
+    def worker_count(self, line: Line) -> int:
+        """How many workers that could take a step of a line are connected now, whether they have a place or not."""
+        servers = self._servers.get(self._queued_in(line), ())
+        return sum(session.gone_at is None and not session.is_leaving for session in servers)
+
+    def heard_at(self, session_id: str, operation_id: str, instance: int, attempt: int) -> int | None:
+        """When the worker that holds an attempt was last heard of; None if it doesn't hold it."""
+        session = self.sessions.get(session_id)
+        held = session.held.get(AttemptKey(operation_id, instance, attempt)) if session is not None else None
+        return held.beat_at if held is not None else None
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
@@ -170,12 +181,12 @@ class Dispatch:
             if line not in self._overflowed:
                 continue
             # What is queued from here on goes to memory again; what came before is in the rows about to be read.
-            self._overflowed.discard(line)
+            self._overflowed.pop(line, None)
             try:
                 steps = None if line.step == ANY_STEP else (line.step,)
                 rows = await self._store.queued(line.namespace, line.svc, steps, QUEUE_MAX)
             except BaseException:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
                 raise
             queue = self._queue(line)
             arrived = dict(queue)
@@ -185,7 +196,7 @@ class Dispatch:
                     queue[row.operation] = row.since
             queue.update(arrived)
             if len(rows) >= QUEUE_MAX:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
             # All that was read may have been promised a moment ago; reading it again at once would bring the same.
             if queue:
                 self._match(line)
@@ -202,7 +213,7 @@ class Dispatch:
         if queue is None:
             queue = self._queues[line] = {}
             if (line.namespace, line.svc) in self._queued_before:
-                self._overflowed.add(line)
+                self._overflowed[line] = None
         return queue
 
     # -- matching ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import anyio
@@ -33,6 +34,7 @@ from hmsactd.engine.letter import Answer, Heard, Letter, RequestKey, Told, promi
 from hmsactd.engine.summary import Given
 from hmsactd.engine.tickets import Tickets
 from hmsactd.engine.timers import Timers
+from hmsactd.engine.tokens import Tokens
 from hmsactd.engine.workers import Workers
 from hmsactd.errors import HmsactdError, ResourceExhausted, Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -43,6 +45,10 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_US = 1_000_000
 """How often idle actors are looked for."""
+
+QUEUED_MAX = 2_000
+"""Operations kept in memory while their step is queued, those first that came first. The others are let go at the next
+sweep: a bulk start brings thousands a second, and without a worker each has long to wait."""
 
 IN_DOUBT_MAX = 1_000
 """Operations looked at again, in one sweep, after a failure of the store: it may have failed for thousands."""
@@ -84,11 +90,13 @@ class Engine:
         observer: Observer,
         limits: Limits,
         tickets: Tickets,
+        tokens: Tokens,
     ) -> None:
         self.clock = clock
         self.timelines = timelines
         self.store = store
         self.mailbox_max = limits.mailbox_max
+        self.tokens = tokens
         self.endings = Endings()
         self.intake = Intake()
         self.dispatch = Dispatch(store, self._offer)
@@ -103,7 +111,7 @@ class Engine:
         self._is_stopping = False
         self._refill_wanted = asyncio.Event()
         self._ended = asyncio.Event()
-        self._in_doubt: set[tuple[str, str]] = set()
+        self._in_doubt: dict[tuple[str, str], None] = {}
         self._was_in_doubt = False
         self._ended_lately: dict[tuple[str, str], Summary] = {}
         self._open: Counter[str] = Counter()
@@ -180,6 +188,8 @@ class Engine:
     ) -> asyncio.Future[Answer]:
         """Start an operation under a new id."""
         started: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Whoever asked may leave before the answer comes; then the answer is nobody's, and no warning is due.
+        started.add_done_callback(_look_at)
         if self.intake.refusal is not None:
             started.set_exception(self.intake.refusal.with_traceback(None))
             return started
@@ -191,7 +201,7 @@ class Engine:
             return started
         # Counted before it is recorded, so that many at once do not pass the bound together.
         self._open[namespace] += 1
-        operation_id = fresh_id("op")
+        operation_id = fresh_id("op", self.clock.now())
         actor = Actor(self, namespace, operation_id, self.timelines.new(namespace, operation_id), given)
         heard = promised(started)
 
@@ -211,7 +221,7 @@ class Engine:
         The future fails with `Rejected` for what is not allowed, with an `HmsactdError` for what could not be done.
         """
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # Whoever told it may leave before the answer comes; then the answer is nobody's, and no warning is due.
+        # As above.
         answered.add_done_callback(_look_at)
         self.post(namespace, operation_id, told, promised(answered), request)
         return answered
@@ -258,7 +268,7 @@ class Engine:
             if self._actors.get(key) is actor:
                 del self._actors[key]
             if actor.is_in_doubt:
-                self._in_doubt.add(key)
+                self._in_doubt[key] = None
             self._ended.set()
 
     def _note_end(self, key: tuple[str, str], summary: Summary | None) -> None:
@@ -344,12 +354,17 @@ class Engine:
             if self._was_in_doubt and not self._in_doubt:
                 await self._recount()
             self._was_in_doubt = bool(self._in_doubt)
-            for _ in range(min(len(self._in_doubt), IN_DOUBT_MAX)):
-                self.post(*self._in_doubt.pop(), _nothing)
+            for place in list(islice(self._in_doubt, IN_DOUBT_MAX)):
+                del self._in_doubt[place]
+                self.post(*place, _nothing)
             now, passed = self.clock.now(), self.clock.passed()
+            queued = 0
             for actor in list(self._actors.values()):
-                if actor.is_idle and passed - actor.idle_since >= self._limits.idle_us:
-                    actor.close()
+                if actor.is_idle:
+                    queued += actor.is_queued
+                    has_long_to_wait = actor.is_queued and queued > QUEUED_MAX
+                    if has_long_to_wait or passed - actor.idle_since >= self._limits.idle_us:
+                        actor.close()
             await self.clock.sleep_until(now + SWEEP_EVERY_US)
 
     async def _recount(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from ulid import ULID
 
 from hmsactd.timeline.entropy import random_bytes
@@ -12,8 +10,8 @@ TIME_BYTES = 6
 CHANCE_BYTES = 10
 
 
-def fresh_id(prefix: str) -> str:
-    """Returns an id that nothing else has."""
+def fresh_id(prefix: str, now_us: int) -> str:
+    """Returns an id that nothing else has, for what is made now."""
     # The library would ask the system for chance each time, and let go of the interpreter's lock for it.
-    now_ms = time.time_ns() // 1_000_000
-    return f"{prefix}_{ULID(now_ms.to_bytes(TIME_BYTES, 'big') + random_bytes(CHANCE_BYTES))!s}".lower()
+    time = (now_us // 1000).to_bytes(TIME_BYTES, "big")
+    return f"{prefix}_{ULID(time + random_bytes(CHANCE_BYTES))!s}".lower()

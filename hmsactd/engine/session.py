@@ -7,6 +7,7 @@ and read on the event loop only. Knows nothing of queues: those are in hmsactd.e
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Call:
     outputs: dict[str, bytes]
     skipped: tuple[str, ...]
     left_out: tuple[str, ...]
+    completion_token: str = ""
 
 
 class Verdict(NamedTuple):
@@ -75,7 +77,13 @@ class Session:
     """One worker, from its first hello until it leaves or is gone for longer than the grace."""
 
     def __init__(
-        self, session_id: str, principal: Principal, namespace: str, svc: str, steps: frozenset[str], max_in_flight: int
+        self,
+        session_id: str,
+        principal: Principal,
+        namespace: str,
+        svc: str,
+        steps: Collection[str],
+        max_in_flight: int,
     ) -> None:
         self.id = session_id
         self.principal = principal

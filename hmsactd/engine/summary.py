@@ -42,6 +42,9 @@ def summarise(namespace: str, operation_id: str, operation: Operation, given: Gi
     item = None if operation.is_final else operation.current
     due = next_due(operation)
     awaits = AWAITS.get(item.state, "") if item is not None else ""
+    since = item.since if item is not None else None
+    if isinstance(item, StepItem) and item.deferred_at is not None:
+        awaits, since = "completion", item.deferred_at
     if awaits == "worker" and operation.pause is not None:
         # A paused step is offered to nobody; resuming queues it again.
         awaits = ""
@@ -63,7 +66,7 @@ def summarise(namespace: str, operation_id: str, operation: Operation, given: Gi
         awaits_who=step.definition.svc if step is not None else checkpoint.definition.role if checkpoint else "",
         awaits_name=item.definition.name if item is not None else "",
         awaits_instance=item.instance if item is not None else 0,
-        awaits_since=item.since if item is not None else None,
+        awaits_since=since,
         session=step.session if step is not None else None,
         claimed_by=checkpoint.claimed_by if checkpoint is not None else None,
         assigned_to=checkpoint.assigned_to if checkpoint is not None else None,

@@ -7,13 +7,14 @@ letter to its operation, and the answer a verdict.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from hmsactd.clock import Clock
+from hmsactd.core.events import StepDeferred as Deferred
 from hmsactd.core.events import StepDone, StepFailed, StepReportIgnored
-from hmsactd.core.inputs import HeartbeatMissed, Input, StepErred, StepSucceeded, WorkerLost
+from hmsactd.core.inputs import HeartbeatMissed, Input, StepDeferred, StepErred, StepSucceeded, WorkerLost
 from hmsactd.core.operation import Operation, StepItem
 from hmsactd.core.principal import DAEMON, Principal
 from hmsactd.core.rejected import Rejected
@@ -27,6 +28,9 @@ from hmsactd.errors import HmsactdError, NotFound, ResourceExhausted, Unavailabl
 from hmsactd.store.store import Call, Store
 
 log = structlog.get_logger(__name__)
+
+Reported = StepSucceeded | StepErred | StepDeferred
+"""What a worker says of an attempt that it has in hand."""
 
 LOOK_EVERY_US = 250_000
 """How often silent attempts and gone sessions are looked for: well below the second a user would notice."""
@@ -54,7 +58,7 @@ class Workers:
         self.grace_us = grace_us
         self._absent: dict[str, list[Call]] = {}
         self._absent_until = 0
-        self._to_look_at: set[tuple[str, str]] = set()
+        self._to_look_at: dict[tuple[str, str], None] = {}
 
     # -- coming and going ----------------------------------------------------------------------------------------------
 
@@ -72,7 +76,7 @@ class Workers:
         principal: Principal,
         namespace: str,
         svc: str,
-        steps: frozenset[str],
+        steps: Collection[str],
         max_in_flight: int,
         ticket: str,
         in_hand: Sequence[AttemptKey],
@@ -97,14 +101,14 @@ class Workers:
                     f"{principal.id} has {of_principal_max} sessions, the most that one principal may have "
                     "(workers.sessions_per_principal_max)",
                 )
-            session_id = named if named in self._absent else fresh_id("wrk")
+            session_id = named if named in self._absent else fresh_id("wrk", self._clock.now())
             session = Session(session_id or "", principal, namespace, svc, steps, max_in_flight)
         elif session.steps != steps:
             self._dispatch.leave(session)
             session.steps = steps
         session.max_in_flight = max_in_flight
         connection = session.connect()
-        gone = self._compare(session, set(in_hand))
+        gone = self._compare(session, dict.fromkeys(in_hand))
         self._dispatch.join(session)
         return session, connection, gone
 
@@ -114,7 +118,7 @@ class Workers:
         What it had in hand before a restart went with the daemon, and is given anew at once.
         """
         session.connect()
-        self._compare(session, set())
+        self._compare(session, {})
         self._dispatch.join(session)
 
     def _of_principal(self, principal: Principal) -> int:
@@ -124,7 +128,7 @@ class Workers:
         """What a worker shows to take its session up again."""
         return self._tickets.ticket_of(session.id, session.principal, session.namespace, session.svc)
 
-    def _compare(self, session: Session, in_hand: set[AttemptKey]) -> list[AttemptKey]:
+    def _compare(self, session: Session, in_hand: Collection[AttemptKey]) -> list[AttemptKey]:
         """Bring what the session holds into line with what the worker says it has; return what it has in vain."""
         now = self._clock.passed()
         for key in [key for key in session.held if key not in in_hand and not session.is_unsent(key)]:
@@ -132,7 +136,7 @@ class Workers:
             del session.held[key]
             self._look_for_call(session.namespace, key.operation_id)
         absent = self._absent.pop(session.id, [])
-        back = {call.operation for call in absent if call.namespace == session.namespace}
+        back = dict.fromkeys(call.operation for call in absent if call.namespace == session.namespace)
         gone: list[AttemptKey] = []
         for key in in_hand:
             if key in session.held:
@@ -167,7 +171,7 @@ class Workers:
 
     # -- reports -------------------------------------------------------------------------------------------------------
 
-    def report(self, session: Session, key: AttemptKey, told: StepSucceeded | StepErred) -> None:
+    def report(self, session: Session, key: AttemptKey, told: Reported) -> None:
         """Pass a report on; its verdict follows."""
         if key in session.reported:
             return
@@ -175,7 +179,10 @@ class Workers:
         letter: Told = told if is_held else lambda operation: _if_late(operation, told)
         session.asked()
         self._post(
-            session.namespace, key.operation_id, letter, lambda outcome: self._judge(session, key, is_held, outcome)
+            session.namespace,
+            key.operation_id,
+            letter,
+            lambda outcome: self._judge(session, key, told, is_held, outcome),
         )
         if is_held:
             self._dispatch.pump(session)
@@ -184,6 +191,7 @@ class Workers:
         self,
         session: Session,
         key: AttemptKey,
+        told: Reported,
         is_held: bool,
         outcome: Answer | Exception,
         heard: Verdict | None = None,
@@ -191,7 +199,7 @@ class Workers:
         session.answered()
         match outcome:
             case Answer():
-                session.judge(heard or _verdict(key, session.principal, outcome, is_held))
+                session.judge(heard or _verdict(key, told, outcome, is_held))
             case NotFound():
                 session.judge(Verdict(key, "refused", outcome.reason, str(outcome)))
             case Rejected():
@@ -214,7 +222,7 @@ class Workers:
             session.namespace,
             key.operation_id,
             told,
-            lambda outcome: self._judge(session, key, True, outcome, refused),
+            lambda outcome: self._judge(session, key, told, True, outcome, refused),
         )
         self._dispatch.pump(session)
 
@@ -235,7 +243,7 @@ class Workers:
                     self._end(session)
                 else:
                     self._look_for_silence(session, now)
-            again, self._to_look_at = self._to_look_at, set()
+            again, self._to_look_at = self._to_look_at, {}
             for namespace, operation_id in again:
                 self._look_for_call(namespace, operation_id)
             if self._absent and now >= self._absent_until:
@@ -303,26 +311,32 @@ class Workers:
     def _look_again_if_unheard(self, place: tuple[str, str], outcome: Answer | Exception) -> None:
         """A loss that could not be recorded is looked for again: nobody else would ever notice it."""
         if isinstance(outcome, Unavailable | ResourceExhausted):
-            self._to_look_at.add(place)
+            self._to_look_at[place] = None
 
 
-def _verdict(key: AttemptKey, by: Principal, answer: Answer, is_held: bool) -> Verdict:
+def _verdict(key: AttemptKey, told: Reported, answer: Answer, is_held: bool) -> Verdict:
     """What became of a report, by what it led to."""
     for event in answer.events:
         match event:
-            case StepDone() | StepFailed() if event.by == by and event.attempt == key.attempt:
+            case StepDone() | StepFailed() | Deferred() if event.by == told.by and event.attempt == key.attempt:
                 return Verdict(key, "recorded")
             case StepReportIgnored():
                 reason = f"the operation is {answer.operation.state.value}; the report was kept beside it"
                 return Verdict(key, "stale", "OPERATION_FINAL", reason)
             case _:
                 pass
+    item = answer.operation.item(key.instance)
+    if isinstance(item, StepItem) and item.attempt == key.attempt and item.deferred_at is not None:
+        if isinstance(told, StepDeferred) and item.worker == told.by.id:
+            # Said again, because the worker has not heard that it is on the record.
+            return Verdict(key, "recorded")
+        return Verdict(key, "stale", "DEFERRED", "the attempt was deferred: it is completed with its token")
     if is_held:
         return Verdict(key, "stale", "ATTEMPT_OVER", "the attempt was over before the report came")
     return Verdict(key, "stale", "NOT_HELD", "this worker does not hold the attempt")
 
 
-def _if_late(operation: Operation, told: StepSucceeded | StepErred) -> Input | None:
+def _if_late(operation: Operation, told: Reported) -> Input | None:
     """A report of an attempt that the worker does not hold counts only as news for an operation that has ended."""
     item = operation.item(told.instance)
     if operation.is_final and isinstance(item, StepItem) and item.worker == told.by.id:

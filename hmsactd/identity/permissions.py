@@ -31,6 +31,7 @@ OPERATE: Final = DECIDE | {
     "operation.cancel",
     "step.retry",
     "step.skip",
+    "job.cancel",
 }
 """To run operations; which checkpoints somebody may decide is a matter of their roles and of the core."""
 

@@ -13,6 +13,7 @@ from hmsactd.core.events import Event
 from hmsactd.core.operation import Operation
 from hmsactd.definition.flow import Flow
 from hmsactd.metrics.called import CalledSeries
+from hmsactd.metrics.jobs import JobSeries
 from hmsactd.metrics.labels import Labels
 from hmsactd.metrics.operations import OperationSeries
 from hmsactd.metrics.rows import Alarmed, Pending, Tally
@@ -40,6 +41,7 @@ class Metrics:
         labels = Labels()
         self._operations = OperationSeries(self.registry, labels)
         self.called = CalledSeries(self.registry)
+        self.jobs = JobSeries(self.registry, labels)
         self.watched = WatchedSeries(self.registry, labels, clock, self._operations)
         self._commit_seconds = Histogram(
             "hmsact_commit_seconds",

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from hmsactd import logs
 from hmsactd.clock import Clock
+from hmsactd.metrics.jobs import ACTIONS, DEFAULT_NAMESPACE
 from hmsactd.metrics.labels import Labels
 from hmsactd.metrics.operations import OperationSeries
 from hmsactd.metrics.rows import Pending, Queue
@@ -62,6 +63,9 @@ class WatchedSeries:
         self._oldest_pending = gauge(
             "hmsact_oldest_pending_seconds", "How long the oldest pending decision has been awaited.", checkpoint
         )
+        self._jobs = gauge(
+            "hmsact_jobs", "Jobs that have not ended, by whether they are held up.", ("namespace", "action", "state")
+        )
         self._streams = gauge("hmsact_event_streams", "Streams that follow timelines.")
         self._lag = gauge("hmsact_follower_lag_events", "Events that the slowest follower has yet to be sent.")
         self._ready = gauge("hmsact_ready", "1 if the daemon takes requests.")
@@ -80,6 +84,10 @@ class WatchedSeries:
     def watch_pending(self, ask: Asked[Iterable[Pending]]) -> None:
         """Asks for every checkpoint with decisions pending."""
         self._watch("pending decisions", ask, self._take_pending, self._oldest_pending)
+
+    def watch_jobs(self, ask: Asked[Mapping[tuple[str, str, str], int]]) -> None:
+        """Asks for the number of open jobs by (namespace, action, state)."""
+        self._watch("jobs", ask, self._take_jobs, self._jobs)
 
     def watch_streams(self, ask: Asked[int]) -> None:
         """Asks for the number of streams that follow timelines."""
@@ -142,6 +150,13 @@ class WatchedSeries:
             self._workers.labels(*service).set(0)
         for (namespace, svc), count in workers.items():
             self._workers.labels(*self._service(namespace, svc)).inc(count)
+
+    def _take_jobs(self, jobs: Mapping[tuple[str, str, str], int]) -> None:
+        for action in ACTIONS:
+            for state in ("running", "held_up"):
+                self._jobs.labels(DEFAULT_NAMESPACE, action, state).set(0)
+        for (namespace, action, state), count in jobs.items():
+            self._jobs.labels(self._labels.name("namespace", namespace), action, state).inc(count)
 
     def _take_pending(self, pending: Iterable[Pending]) -> None:
         ages = dict.fromkeys(self._operations.checkpoints, 0.0)

@@ -64,6 +64,11 @@ def recorded(done: Done) -> operation_pb2.Recorded:
     )
 
 
+def started(done: Done) -> operation_pb2.StartOperationResponse:
+    """The operation that a start has led to."""
+    return operation_pb2.StartOperationResponse(operation_id=done.operation_id, recorded=recorded(done))
+
+
 # -- operations --------------------------------------------------------------------------------------------------------
 
 
@@ -163,15 +168,16 @@ def _item(item: Item, said: Payloads, left_out: Container[int], now: int) -> ope
                 code=item.code or "",
                 output=said.get((item.output_sequence, "output"), b""),
                 is_output_left_out=item.output_sequence in left_out,
+                deferred_time=timestamp(item.deferred_at),
+                completion_due_time=timestamp(item.completion_due_at),
             )
         )
     else:
         message.checkpoint.CopyFrom(_checkpoint(item))
     if item.clock is not None:
         message.clock.CopyFrom(_clock(name, item.clock, now))
-        if item.clock.running_since is not None:
-            due_at = item.clock.running_since + item.clock.budget_ms * 1000 - item.clock.used_us
-            message.due_time.CopyFrom(_present(due_at))
+        if item.clock.due_at is not None:
+            message.due_time.CopyFrom(_present(item.clock.due_at))
     return message
 
 
@@ -259,6 +265,8 @@ def _data(kind: str, data: Mapping[str, Any], cast: Cast, instance: int) -> even
         from_state=data.get("from_state", ""),
         session=data.get("session", ""),
         clock=data.get("clock", ""),
+        via=data.get("via", ""),
+        job=data.get("job", ""),
     )
 
 

@@ -20,9 +20,11 @@ from hmsactd.engine.requests import Done, Requests
 from hmsactd.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from hmsactd.identity.identity import Identity
 from hmsactd.identity.permissions import PAYLOAD_READ
+from hmsactd.jobs.jobs import Jobs
 from hmsactd.rpc.caller import caller
 from hmsactd.settings import Settings
 from hmsactd.store.store import IDS_LOOKED_AT_MAX, Store
+from hmsactd.store.where import Where
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
 from hmsactd.timeline.timeline import Timelines
 
@@ -62,6 +64,7 @@ class Desk:
     timelines: Timelines
     engine: Engine
     requests: Requests
+    jobs: Jobs
 
     async def resolve(self, namespace: str, said: str) -> str:
         """The id of the operation that a caller means: the whole id, or a part that no other id has. See `check`."""
@@ -96,6 +99,11 @@ class Desk:
     def may_read_payloads(self) -> bool:
         """True if the caller may see what others said in their own words."""
         return self.identity.may(caller(), PAYLOAD_READ)
+
+    def check_words(self, place: str, checked: Checked, wanted: Where) -> None:
+        """Whoever may not read what callers said can't feel their way to it, a letter at a time."""
+        if (wanted.words or wanted.key_prefix) and not self.may_read_payloads:
+            checked.fault(place, f"text and key_prefix are for those who have {PAYLOAD_READ}", "NOT_ALLOWED")
 
     async def said(
         self, namespace: str, operation_id: str, sequences: Sequence[int]
@@ -218,16 +226,20 @@ def revision_of(request: Any) -> int | None:
     return request.expected_revision or None
 
 
-def request_key(request: Any, rpc: str, namespace: str) -> RequestKey | None:
-    """The request, if it has an id: its digest is over everything but the id, with the namespace always said."""
+def request_key(request: Any, rpc: str, namespace: str, **told: object) -> RequestKey | None:
+    """The request, if it has an id: its digest is over everything but the id, with the namespace always said.
+
+    `told` are fields that were said elsewhere, for many requests at once.
+    """
     if not request.request_id:
         return None
-    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request, namespace))
+    return RequestKey(namespace, caller().id, rpc, request.request_id, _digest(request, namespace=namespace, **told))
 
 
-def _digest(request: Any, namespace: str) -> str:
+def _digest(request: Any, **told: object) -> str:
     content = type(request)()
     content.CopyFrom(request)
     content.ClearField("request_id")
-    content.namespace = namespace
+    for name, value in told.items():
+        setattr(content, name, value)
     return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()

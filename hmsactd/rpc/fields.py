@@ -14,7 +14,7 @@ from hmsactd.store.words import words_in
 
 LABEL = "labels."
 
-KINDS = ("worker", "report", "decision", "operator", "clock")
+KINDS = ("worker", "report", "completion", "decision", "operator", "clock")
 OF_A_ROLE = frozenset({"decision"})
 OF_A_SERVICE = frozenset(KINDS) - OF_A_ROLE
 ALARMS = ("breached", "at_risk", "stalled", "unattended")

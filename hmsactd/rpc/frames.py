@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,9 +107,10 @@ class Frames:
         """For who is far behind: one frame at a time, and as long a rest after it, so that they all together leave
         the loop to others for half of the time, and for more of it when it is busy."""
         async with self._history:
-            began = time.perf_counter()
+            now = asyncio.get_running_loop().time
+            began = now()
             frame = await self._make(view, bookmarks, position)
-            await asyncio.sleep(min(time.perf_counter() - began, HISTORY_REST_MAX_S))
+            await asyncio.sleep(min(now() - began, HISTORY_REST_MAX_S))
             return frame
 
     def _keep(self, key: Key, frame: Frame) -> None:

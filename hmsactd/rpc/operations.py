@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
@@ -11,15 +12,16 @@ from hmsact.v1 import operation_pb2_grpc
 
 from hmsactd.core.inputs import Cancel, Pause, Resume, RetryStep, SkipStep
 from hmsactd.errors import NotFound, Unavailable
-from hmsactd.identity.permissions import PAYLOAD_READ
 from hmsactd.rpc import convert, cursor, where
+from hmsactd.rpc.bulk import BulkStarter
 from hmsactd.rpc.caller import caller
-from hmsactd.rpc.desk import Checked, Desk, check, fitting, namespace_of, revision_of
+from hmsactd.rpc.desk import Desk, check, fitting, namespace_of, revision_of
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.start import Starter
+from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.times import span_ms
 from hmsactd.store.store import By
-from hmsactd.store.where import Order, Where
+from hmsactd.store.where import Order
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -37,14 +39,22 @@ OUTPUTS_READ_AT_A_TIME = 4
 class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
     """Starts operations, finds them and steers them."""
 
-    def __init__(self, desk: Desk, patience: Patience) -> None:
+    def __init__(self, desk: Desk, patience: Patience, streams: Streams) -> None:
         self._desk = desk
         self._patience = patience
         self._starter = Starter(desk)
+        self._bulk = BulkStarter(desk, self._starter, patience, streams)
 
     async def StartOperation(self, request: pb.StartOperationRequest, context: Context) -> pb.StartOperationResponse:
-        done = await self._starter.start(request)
-        return pb.StartOperationResponse(operation_id=done.operation_id, recorded=convert.recorded(done))
+        return convert.started(await self._starter.start(request))
+
+    async def StartOperations(
+        self, request_iterator: Any, context: Context
+    ) -> AsyncIterator[pb.StartOperationsResponse]:
+        # Closed here and now: a task group must end in the task that began it.
+        async with aclosing(self._bulk.answers(request_iterator)) as answers:
+            async for answer in answers:
+                yield answer
 
     # -- find ----------------------------------------------------------------------------------------------------------
 
@@ -62,7 +72,8 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         wanted = checked.gather(lambda: where.parse(request.filter))
         query = ("operations", checked.namespace, request.filter, request.order_by)
         after = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, int)))
-        self._check_words(checked, wanted)
+        if wanted is not None:
+            self._desk.check_words("filter", checked, wanted)
         checked.done()
         assert wanted is not None and order is not None
         rows = await self._desk.store.operations(
@@ -84,17 +95,13 @@ class OperationServicer(operation_pb2_grpc.OperationServiceServicer):
         if request.group_by not in ("", *_GROUPS):
             checked.fault("group_by", f"is none of {', '.join(_GROUPS)}", "UNKNOWN_VALUE")
         wanted = checked.gather(lambda: where.parse(request.filter))
-        self._check_words(checked, wanted)
+        if wanted is not None:
+            self._desk.check_words("filter", checked, wanted)
         checked.done()
         assert wanted is not None
         counted = await self._desk.store.count(checked.namespace, wanted, _GROUPS.get(request.group_by))
         groups = [pb.CountedGroup(value=value, count=count) for value, count in counted.groups]
         return pb.CountOperationsResponse(count=counted.count, is_at_least=not counted.is_exact, groups=groups)
-
-    def _check_words(self, checked: Checked, wanted: Where | None) -> None:
-        """Whoever may not read what callers said can't feel their way to it, a letter at a time."""
-        if wanted is not None and (wanted.words or wanted.key_prefix) and not self._desk.may_read_payloads:
-            checked.fault("filter", f"text and key_prefix are for those who have {PAYLOAD_READ}", "NOT_ALLOWED")
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Context) -> pb.WaitOperationResponse:
         checked = check(self._desk, request)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from google.protobuf.descriptor import FileDescriptor
-from hmsact.v1 import checkpoint_pb2, operation_pb2, options_pb2, system_pb2, timeline_pb2, worker_pb2
+from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, options_pb2, system_pb2, timeline_pb2, worker_pb2
 
 from hmsactd.errors import StartRefused
 from hmsactd.identity.credential import Asked
 
 FILES: tuple[FileDescriptor, ...] = (
     checkpoint_pb2.DESCRIPTOR,
+    job_pb2.DESCRIPTOR,
     operation_pb2.DESCRIPTOR,
     system_pb2.DESCRIPTOR,
     timeline_pb2.DESCRIPTOR,

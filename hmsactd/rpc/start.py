@@ -15,11 +15,11 @@ from hmsact.v1 import operation_pb2
 from hmsactd.core.inputs import Start
 from hmsactd.core.payload import Payload
 from hmsactd.core.transitions import FINAL, OperationState
-from hmsactd.definition.fault import DefinitionFaults
+from hmsactd.definition.fault import DefinitionFaults, Fault
 from hmsactd.definition.flow import Flow
 from hmsactd.definition.read import read
 from hmsactd.engine.letter import Answer
-from hmsactd.engine.requests import Done
+from hmsactd.engine.requests import Begun, Done
 from hmsactd.engine.summary import Given
 from hmsactd.errors import AlreadyExists, HmsactdError
 from hmsactd.rpc.caller import caller
@@ -46,17 +46,22 @@ class Starter:
         self._desk = desk
         defaults = desk.settings.definition_defaults()
         self._read = lru_cache(FLOWS_REMEMBERED)(lambda text: read(text, defaults, desk.bounds))
+        self._last_read: tuple[bytes | None, Flow | tuple[Fault, ...]] = (None, ())
         self._starting: dict[tuple[str, str], asyncio.Event] = {}
 
     async def start(self, request: operation_pb2.StartOperationRequest) -> Done:
         """Start an operation, or return the one that the request or the key stands for."""
+        return await self._desk.requests.finish(await self.begin(request, request.definition))
+
+    async def begin(self, request: operation_pb2.StartOperationRequest, definition: bytes) -> Begun:
+        """Begin to start an operation by a definition, which the request need not hold itself."""
         # Before its words are parsed: a refusal must not cost the memory that is short.
         self._desk.engine.intake.admit()
         checked = check(self._desk, request)
-        flow = await self._flow(checked, request.definition)
+        flow = await self._flow(checked, definition)
         asked = self._told(checked, request, flow)
         given = Given(request.key or None, tuple(sorted(request.labels.items())), request.requested_by or None)
-        key = request_key(request, RPC, checked.namespace)
+        key = request_key(request, RPC, checked.namespace, definition=definition)
         place = (checked.namespace, request.key)
         await self._turn(place)
         told: asyncio.Future[Answer] | None = None
@@ -67,31 +72,41 @@ class Starter:
             return told
 
         try:
-            return await self._desk.requests.once(
+            return await self._desk.requests.begin(
                 checked.namespace,
                 key,
                 begin,
-                # A business key is looked up before anything starts, so the request id has to be, too.
-                is_start=not request.key,
+                is_start=True,
                 before=(lambda: self._key_holder(checked.namespace, request)) if request.key else None,
             )
         finally:
             # A caller who gives up does not stop what they asked for: the key is theirs until that has ended.
             if told is None or told.done():
                 self._leave(place)
-            else:
+            elif request.key:
                 told.add_done_callback(lambda _: self._leave(place))
 
     async def _flow(self, checked: Checked, text: bytes) -> Flow | None:
-        try:
+        last, known = self._last_read
+        # A batch brings the same one a thousand times, right or wrong.
+        if last != text:
             if len(text) > READ_AT_ONCE_MAX_BYTES:
                 # Half a second for the worst of them, in which nobody else would be heard.
-                return await anyio.to_thread.run_sync(self._read, text)
+                known = await anyio.to_thread.run_sync(self._read_or_fault, text)
+            else:
+                known = self._read_or_fault(text)
+            self._last_read = text, known
+        if isinstance(known, Flow):
+            return known
+        for fault in known:
+            checked.fault(f"definition{fault.pointer}", fault.sentence, fault.code)
+        return None
+
+    def _read_or_fault(self, text: bytes) -> Flow | tuple[Fault, ...]:
+        try:
             return self._read(text)
         except DefinitionFaults as faults:
-            for fault in faults.faults:
-                checked.fault(f"definition{fault.pointer}", fault.sentence, fault.code)
-            return None
+            return faults.faults
 
     def _told(self, checked: Checked, request: operation_pb2.StartOperationRequest, flow: Flow | None) -> Start:
         given = checked.json("input", request.input)
@@ -127,8 +142,10 @@ class Starter:
         if place[1]:
             self._starting.pop(place).set()
 
-    async def _key_holder(self, namespace: str, request: operation_pb2.StartOperationRequest) -> Done | None:
-        """The operation that has the business key, if that is to be returned; raises if it stands in the way."""
+    async def _key_holder(
+        self, namespace: str, request: operation_pb2.StartOperationRequest
+    ) -> Done | HmsactdError | None:
+        """The operation that has the business key, if that is to be returned; the refusal if it stands in the way."""
         match request.key_policy:
             case operation_pb2.KEY_POLICY_ALLOW:
                 return None
@@ -140,7 +157,7 @@ class Starter:
         if not rows:
             return None
         if request.key_policy != operation_pb2.KEY_POLICY_RETURN_OPEN:
-            raise _key_taken(request.key, rows[0])
+            return _key_taken(request.key, rows[0])
         receipt = await self._desk.timelines.receipt(namespace, rows[0].operation, rows[0].sequence)
         return Done(rows[0].operation, rows[0].state, rows[0].revision, receipt, is_repeated=True)
 

@@ -21,6 +21,7 @@ from hmsactd.core.principal import Principal
 from hmsactd.definition.flow import ItemDefinition
 from hmsactd.errors import InvalidArgument, Unavailable, Violation
 from hmsactd.rpc import convert, cursor
+from hmsactd.rpc.accounts import explained
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.desk import Desk, check
 from hmsactd.rpc.everything import Everything
@@ -131,6 +132,11 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             ],
             next_page_token=token,
         )
+
+    async def ExplainOperation(
+        self, request: pb.ExplainOperationRequest, context: Context
+    ) -> pb.ExplainOperationResponse:
+        return await explained(self._desk, request)
 
     async def ExportOperation(
         self, request: pb.ExportOperationRequest, context: Context

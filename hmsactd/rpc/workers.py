@@ -14,11 +14,12 @@ from grpc import aio
 from hmsact.v1 import worker_pb2 as pb
 from hmsact.v1 import worker_pb2_grpc
 
-from hmsactd.core.inputs import StepErred, StepSucceeded
+from hmsactd.core.inputs import StepDeferred, StepErred, StepSucceeded
 from hmsactd.core.payload import Payload
 from hmsactd.engine.session import AttemptKey, Call, Outbox, Session, Verdict
 from hmsactd.errors import FailedPrecondition, HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
 from hmsactd.rpc.caller import caller
+from hmsactd.rpc.completions import CODE, Completions
 from hmsactd.rpc.desk import WHOLE_ID, Checked, Desk, check
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.streams import Streams
@@ -29,7 +30,6 @@ Context = aio.ServicerContext[Any, Any]
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SVC = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 ID_MAX = 64
 
@@ -60,6 +60,10 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._desk = desk
         self._patience = patience
         self._streams = streams
+        self._completions = Completions(desk)
+
+    async def CompleteStep(self, request: pb.CompleteStepRequest, context: Context) -> pb.CompleteStepResponse:
+        return await self._completions.complete(request)
 
     async def Work(self, request_iterator: Any, context: Context) -> AsyncIterator[pb.WorkResponse]:
         requests: AsyncIterator[pb.WorkRequest] = request_iterator.__aiter__()
@@ -152,7 +156,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             caller(),
             checked.namespace,
             hello.svc,
-            frozenset(hello.steps),
+            tuple(hello.steps),
             min(hello.max_in_flight, settings.max_in_flight),
             hello.session,
             [_key(attempt) for attempt in hello.in_hand],
@@ -274,8 +278,22 @@ class _Connection:
                 self._workers.report(self.session, key, StepSucceeded(by, key.instance, key.attempt, output))
             case "failed":
                 self._workers.report(self.session, key, self._failure(key, report.failed))
+            case "deferred":
+                self._defer(key, report.deferred)
             case _:
-                self.session.judge(Verdict(key, "refused", "NO_OUTCOME", "the report says neither done nor failed"))
+                self.session.judge(
+                    Verdict(key, "refused", "NO_OUTCOME", "the report says neither done nor failed nor deferred")
+                )
+
+    def _defer(self, key: AttemptKey, deferred: pb.Deferred) -> None:
+        by, bounds = self.session.principal, self._desk.bounds
+        within_ms = span_ms(deferred.within) if deferred.HasField("within") else None
+        if within_ms is None or bounds.span_min_ms <= within_ms <= bounds.span_max_ms:
+            self._workers.report(self.session, key, StepDeferred(by, key.instance, key.attempt, within_ms))
+            return
+        sentence = f"the deferral was refused: within is {within_ms} ms, and can be 1 ms to 10 years"
+        told = StepErred(by, key.instance, key.attempt, "BAD_DEFERRAL", False, commit_words(sentence))
+        self._workers.refuse(self.session, key, told, "BAD_DEFERRAL", sentence)
 
     def _payload(self, text: bytes) -> Payload:
         return commit(text or b"null", self._desk.bounds.payload_max_bytes, self._desk.bounds.depth_max)
@@ -344,6 +362,7 @@ def _call(namespace: str, call: Call) -> pb.Call:
         skipped=call.skipped,
         left_out=call.left_out,
         definition=call.definition,
+        completion_token=call.completion_token,
     )
 
 

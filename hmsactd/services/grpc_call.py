@@ -15,7 +15,6 @@ from hmsact.v1 import step_pb2, step_pb2_grpc
 from hmsactd.clock import Clock
 from hmsactd.engine.session import Call
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
-from hmsactd.services.request import COMPLETION_TOKEN
 from hmsactd.services.retryable import GRPC_PERMANENT, GRPC_UNREACHABLE, WAIT_MAX_MS
 from hmsactd.settings import Called
 
@@ -73,6 +72,11 @@ class GrpcCaller:
 
     async def call(self, call: Call, deadline_at: int) -> Outcome:
         """Calls it once."""
+        within_s = max(0.0, (deadline_at - self._clock.now()) / 1e6)
+        return await self.execute(self.request_of(call, deadline_at), within_s)
+
+    def request_of(self, call: Call, deadline_at: int) -> step_pb2.ExecuteRequest:
+        """What it is asked."""
         request = step_pb2.ExecuteRequest(
             namespace=self._called.namespace,
             operation_id=call.key.operation_id,
@@ -85,11 +89,14 @@ class GrpcCaller:
             outputs=call.outputs,
             skipped=call.skipped,
             left_out=call.left_out,
-            completion_token=COMPLETION_TOKEN,
+            completion_token=call.completion_token,
         )
         request.deadline.FromMicroseconds(deadline_at)
-        within_s = max(0.0, (deadline_at - self._clock.now()) / 1e6)
-        metadata = (("idempotency-key", call.idempotency_key),)
+        return request
+
+    async def execute(self, request: step_pb2.ExecuteRequest, within_s: float) -> Outcome:
+        """Asks it just this."""
+        metadata = (("idempotency-key", request.idempotency_key),)
         try:
             response = await self._stub.Execute(request, timeout=within_s, metadata=metadata)
         except aio.AioRpcError as error:

@@ -10,9 +10,6 @@ from standardwebhooks import Webhook
 
 from hmsactd.engine.session import Call
 
-COMPLETION_TOKEN = ""
-"""What a deferred step is completed with. Reserved: the core knows no deferred steps yet."""
-
 
 def body_of(call: Call, namespace: str, svc: str, deadline_at: int) -> bytes:
     """The body. Input and outputs are JSON texts already, and go in as they are."""
@@ -28,7 +25,7 @@ def body_of(call: Call, namespace: str, svc: str, deadline_at: int) -> bytes:
         "deadline": _time(deadline_at),
         "skipped": call.skipped,
         "left_out": call.left_out,
-        "completion_token": COMPLETION_TOKEN,
+        "completion_token": call.completion_token,
     }
     outputs = b",".join(json.dumps(name).encode() + b":" + output for name, output in call.outputs.items())
     head = json.dumps(facts, separators=(",", ":")).encode()

@@ -12,7 +12,8 @@ from typing import Protocol, assert_never
 
 from hmsactd import logs
 from hmsactd.clock import Clock
-from hmsactd.core.inputs import StepErred, StepSucceeded
+from hmsactd.core.inputs import StepDeferred, StepErred, StepSucceeded
+from hmsactd.definition.bounds import Bounds
 from hmsactd.engine.session import AttemptKey, Call, Verdict
 from hmsactd.engine.workers import Workers
 from hmsactd.services.breaker import Breaker, BreakerState
@@ -31,6 +32,8 @@ REPORT_AGAIN_US = 1_000_000
 
 PACE_MIN_US = 10_000
 """The shortest sleep of the pace. At high rates a few calls are let out at a time."""
+
+BOUNDS = Bounds()
 
 log = logs.logger(__name__)
 
@@ -206,9 +209,10 @@ class CalledService:
             case Failed():
                 erred = self._erred(key, outcome)
                 return lambda: workers.report(session, key, erred)
-            case Deferred():
-                erred = self._erred(key, _deferred(outcome))
-                return lambda: workers.report(session, key, erred)
+            case Deferred(until=until):
+                within_ms = _within_ms(until, self._clock.now()) if until is not None else None
+                deferred = StepDeferred(by, key.instance, key.attempt, within_ms)
+                return lambda: workers.report(session, key, deferred)
             case _:
                 assert_never(outcome)
 
@@ -287,12 +291,9 @@ class CalledService:
             self._workers.resize(self.session, self.session.max_in_flight)
 
 
-def _deferred(outcome: Deferred) -> Failed:
-    """The one place where a deferred step is turned down.
-
-    Until the core knows deferred steps (StepDeferred, CompleteStep) there is nobody to complete it.
-    """
-    return Failed("DEFERRED_UNSUPPORTED", "the service deferred the step, and this daemon can't wait for it", True)
+def _within_ms(until: int, now: int) -> int:
+    """How long a service has to complete a step that it deferred until then; a time that is past is over at once."""
+    return max(BOUNDS.span_min_ms, min((until - now) // 1000, BOUNDS.span_max_ms))
 
 
 def _label(outcome: Outcome, under_way: UnderWay) -> str:

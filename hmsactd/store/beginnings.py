@@ -115,11 +115,12 @@ def _awaited(namespace: str, where: Where) -> Beginning:
     return _anywhere([(index, f"{kind} AND {who}", values) for index, kind, known in AWAITED if known & kinds])
 
 
-KINDS: Final = frozenset(("worker", "report", "decision", "operator", "clock"))
+KINDS: Final = frozenset(("worker", "report", "completion", "decision", "operator", "clock"))
 AWAITED: Final = (
     ("operation_queued", "operation.awaits = 'worker'", {"worker"}),
     ("operation_by_decider", "operation.awaits = 'decision'", {"decision"}),
     ("operation_in_trouble", "operation.awaits IN ('clock', 'operator')", {"clock", "operator"}),
+    ("operation_deferred", "operation.awaits = 'completion'", {"completion"}),
     # What workers have in hand is never more than they have room for.
     ("operation_called", "operation.session IS NOT NULL AND operation.awaits = 'report'", {"report"}),
 )

@@ -28,11 +28,15 @@ class Fenced(Exception):
 
 
 class Unavailable(Exception):
-    """Raised when the store could not say that it has kept something; whether it has is known after loading again."""
+    """Raised when the store could not say that it has kept something; whether it has is known after loading again.
 
-    def __init__(self, sentence: str, trouble: Trouble = Trouble.UNAVAILABLE) -> None:
+    `is_in_doubt` unless nothing can have been kept.
+    """
+
+    def __init__(self, sentence: str, trouble: Trouble = Trouble.UNAVAILABLE, *, is_in_doubt: bool = False) -> None:
         super().__init__(sentence)
         self.trouble = trouble
+        self.is_in_doubt = is_in_doubt
 
     @property
     def reason(self) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar, assert_never
 
 from hmsactd.store.condition import Condition
 from hmsactd.store.errors import Fenced, Unavailable
+from hmsactd.store.job import JobChange, JobForgotten, JobRow, JobWrite, ResultRow
 from hmsactd.store.matching import matches
 from hmsactd.store.rollback import INCARNATION, Rollback
 from hmsactd.store.store import (
@@ -56,6 +57,8 @@ class MemoryStore:
         self._nodes: dict[int, list[bytes]] = {}
         self._seals: list[tuple[int, str]] = []
         self._requests: dict[tuple[str, str, str, str], RequestRow] = {}
+        self._jobs: dict[tuple[str, str], JobRow] = {}
+        self._results: dict[tuple[str, str], dict[int, ResultRow]] = {}
 
     async def open(self, birth: Birth) -> Log:
         """Begins a new epoch."""
@@ -92,6 +95,9 @@ class MemoryStore:
         """Writes a batch, or nothing."""
         # Others run while a batch is on its way to a disk; so they do here.
         await asyncio.sleep(0)
+        return self._commit(batch)
+
+    def _commit(self, batch: Batch) -> dict[int, Exception]:
         if not self._is_open or self._log is None:
             raise Unavailable("the store is closed")
         if (self._log.epoch, self._log.size) != (batch.epoch, batch.size_before):
@@ -103,8 +109,11 @@ class MemoryStore:
             self._keep(append)
         for node in batch.nodes:
             self._nodes.setdefault(node.level, []).append(node.hash)
-        self._seals.append((batch.size, batch.seal))
-        self._log = replace(self._log, size=batch.size, seal=batch.seal)
+        for job in batch.jobs:
+            self._keep_job(job)
+        if batch.appends:
+            self._seals.append((batch.size, batch.seal))
+            self._log = replace(self._log, size=batch.size, seal=batch.seal)
         return {}
 
     def _refused(self, appends: Sequence[Append]) -> dict[int, Exception]:
@@ -138,6 +147,23 @@ class MemoryStore:
             for event in append.events
         )
         self._requests |= {_request_id(request): request for request in append.requests}
+
+    def _keep_job(self, write: JobWrite) -> None:
+        match write:
+            case JobChange(job=job):
+                place = (job.namespace, job.job)
+                self._jobs[place] = job
+                self._results.setdefault(place, {}).update((result.number, result) for result in write.results)
+            case JobForgotten():
+                place = (write.namespace, write.job)
+                results = self._results.get(place, {})
+                for number in sorted(results)[: write.results_max]:
+                    del results[number]
+                if not results:
+                    self._jobs.pop(place, None)
+                    self._results.pop(place, None)
+            case _:
+                assert_never(write)
 
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets what was said."""
@@ -345,6 +371,45 @@ class MemoryStore:
     async def alarmed(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Summary]:
         """Returns a page of operations with alarms."""
         return _page(self._summaries(lambda each: each.alarms is not None), _place, after, limit)
+
+    async def job(self, namespace: str, job: str) -> JobRow | None:
+        """Returns a job."""
+        return self._jobs.get((namespace, job))
+
+    async def job_of_request(self, namespace: str, starter: str, action: str, request_id: str) -> JobRow | None:
+        """Returns the job that a request has begun."""
+        asked = (namespace, starter, action, request_id)
+        begun = ((each.namespace, each.starter, each.action, each.request_id) for each in self._jobs.values())
+        return next(
+            (job for job, by in zip(self._jobs.values(), begun, strict=True) if request_id and by == asked), None
+        )
+
+    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
+        """Returns a page of jobs, the newest first."""
+        found = [job for place, job in sorted(self._jobs.items(), reverse=True) if place[0] == namespace]
+        return [job for job in found if before is None or job.job < before][:limit]
+
+    async def open_jobs(self) -> list[JobRow]:
+        """Returns the jobs that have not ended."""
+        return [job for _, job in sorted(self._jobs.items()) if job.ended_at is None]
+
+    async def old_jobs(self, ended_before: int, kept_max: int, limit: int = 50) -> list[tuple[str, str]]:
+        """Returns jobs that need not be kept."""
+        newer: Counter[str] = Counter()
+        old: list[tuple[str, str]] = []
+        for (namespace, job), row in sorted(self._jobs.items(), reverse=True):
+            if row.ended_at is not None:
+                newer[namespace] += 1
+                if row.ended_at < ended_before or newer[namespace] > kept_max:
+                    old.append((namespace, job))
+        return sorted(old)[:limit]
+
+    async def job_results(
+        self, namespace: str, job: str, *, after: int = 0, outcome: str | None = None, limit: int = 50
+    ) -> list[ResultRow]:
+        """Returns a page of results."""
+        found = [result for _, result in sorted(self._results.get((namespace, job), {}).items())]
+        return [each for each in found if each.number > after and outcome in (None, each.outcome)][:limit]
 
     def _summaries(self, wanted: Callable[[Summary], bool] = lambda _: True) -> Iterable[Summary]:
         return (kept.summary for kept in self._kept.values() if wanted(kept.summary))

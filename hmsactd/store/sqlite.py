@@ -15,11 +15,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from hmsactd.store import select, write
+from hmsactd.store import jobs, select, write
 from hmsactd.store.condition import Condition
 from hmsactd.store.conditions import LAST
 from hmsactd.store.errand import ErrandConnection
 from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
+from hmsactd.store.job import JobRow, ResultRow
 from hmsactd.store.look import refusal
 from hmsactd.store.migrate import known_migrations, migrate
 from hmsactd.store.rollback import INCARNATION, Rollback, note_rollback
@@ -143,7 +144,7 @@ class SqliteStore:
     async def write(self, batch: Batch) -> dict[int, Exception]:
         """Writes a batch, or nothing."""
         if self._writer is None:
-            raise Unavailable("the database is closed")
+            raise self._closed()
         try:
             return await self._writer.run(lambda connection: write.write(connection, batch))
         except (sqlite3.Error, MemoryError) as error:
@@ -153,7 +154,7 @@ class SqliteStore:
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets what was said in an operation for good."""
         if self._writer is None:
-            raise Unavailable("the database is closed")
+            raise self._closed()
         try:
             return await self._writer.run(lambda connection: write.erase(connection, namespace, operation))
         except sqlite3.Error as error:
@@ -316,6 +317,33 @@ class SqliteStore:
         """Returns a page of operations with alarms."""
         return [summary_of(row) for row in await self._read(select.ALARMED, (*(after or ("", "")), limit))]
 
+    async def job(self, namespace: str, job: str) -> JobRow | None:
+        """Returns a job."""
+        return next(map(jobs.job_of, await self._read(jobs.JOB, (namespace, job))), None)
+
+    async def job_of_request(self, namespace: str, starter: str, action: str, request_id: str) -> JobRow | None:
+        """Returns the job that a request has begun."""
+        found = await self._read(jobs.JOB_BY_REQUEST, (namespace, starter, action, request_id))
+        return next(map(jobs.job_of, found), None)
+
+    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
+        """Returns a page of jobs, the newest first."""
+        return [jobs.job_of(row) for row in await self._read(*jobs.jobs(namespace, before, limit))]
+
+    async def open_jobs(self) -> list[JobRow]:
+        """Returns the jobs that have not ended."""
+        return [jobs.job_of(row) for row in await self._read(jobs.OPEN_JOBS)]
+
+    async def old_jobs(self, ended_before: int, kept_max: int, limit: int = 50) -> list[tuple[str, str]]:
+        """Returns jobs that need not be kept."""
+        return [(namespace, job) for namespace, job in await self._read(jobs.OLD_JOBS, (ended_before, kept_max, limit))]
+
+    async def job_results(
+        self, namespace: str, job: str, *, after: int = 0, outcome: str | None = None, limit: int = 50
+    ) -> list[ResultRow]:
+        """Returns a page of results."""
+        return [ResultRow(*row) for row in await self._read(*jobs.results(namespace, job, after, outcome, limit))]
+
     async def _count(self, sql: str, parameters: Sequence[object]) -> int:
         count: int = (await self._read(sql, parameters))[0][0]
         return count
@@ -334,6 +362,11 @@ class SqliteStore:
                 # Whoever reads is the first to see it; whoever writes must not go on for that.
                 self.condition.break_down(failed)
             raise failed from error
+
+    def _closed(self) -> Unavailable:
+        """Why there is nothing to write with: the store is closed, or could not be opened anew."""
+        trouble = self.condition.trouble
+        return Unavailable("the database is closed") if trouble is None else Unavailable(str(trouble), trouble.trouble)
 
     async def _close_writer(self) -> None:
         writer, self._writer = self._writer, None

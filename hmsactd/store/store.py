@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hmsactd.store.condition import Condition
+from hmsactd.store.job import JobRow, JobWrite, ResultRow
 from hmsactd.store.rollback import Rollback
 from hmsactd.store.where import EVERYTHING, Order, Where
 from hmsactd.value import value
@@ -128,7 +129,7 @@ class Append:
 
 @value(frozen=True, slots=True)
 class Batch:
-    """What is written at once: the appends, the tree above them, and the seal over it."""
+    """What is written at once: the appends, the tree above them and the seal over it; and what has become of jobs."""
 
     epoch: int
     size_before: int
@@ -136,6 +137,7 @@ class Batch:
     appends: tuple[Append, ...]
     nodes: tuple[NodeRow, ...]
     seal: str
+    jobs: tuple[JobWrite, ...] = ()
 
 
 @value(frozen=True, slots=True)
@@ -457,4 +459,30 @@ class Store(Protocol):
 
     async def alarmed(self, after: tuple[str, str] | None = None, limit: int = 500) -> list[Summary]:
         """Returns a page of operations with alarms, in the order of (namespace, operation), beyond `after`."""
+        ...
+
+    async def job(self, namespace: str, job: str) -> JobRow | None:
+        """Returns a job."""
+        ...
+
+    async def job_of_request(self, namespace: str, starter: str, action: str, request_id: str) -> JobRow | None:
+        """Returns the job that a request has begun; an empty id is none."""
+        ...
+
+    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
+        """Returns a page of jobs, the newest first, from before a job on."""
+        ...
+
+    async def open_jobs(self) -> list[JobRow]:
+        """Returns the jobs of all namespaces that have not ended."""
+        ...
+
+    async def old_jobs(self, ended_before: int, kept_max: int, limit: int = 50) -> list[tuple[str, str]]:
+        """Returns jobs that ended before a time, or that stand behind so many newer ones of their namespace."""
+        ...
+
+    async def job_results(
+        self, namespace: str, job: str, *, after: int = 0, outcome: str | None = None, limit: int = 50
+    ) -> list[ResultRow]:
+        """Returns a page of results, of one outcome or all, in the order of their turns, beyond `after`."""
         ...

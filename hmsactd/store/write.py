@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from hmsactd.store.errors import Fenced
+from hmsactd.store.jobs import write_jobs
 from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
 from hmsactd.store.store import Append, Batch, RequestRow
@@ -42,7 +43,9 @@ def write(connection: sqlite3.Connection, batch: Batch) -> dict[int, Exception]:
             if refused := _write_operations(connection, batch.appends):
                 return refused
         _write_tallies(connection, batch.appends)
-        _write_log(connection, batch)
+        if batch.appends:
+            _write_log(connection, batch)
+        write_jobs(connection, batch.jobs)
         connection.execute("COMMIT")
         return {}
     finally:

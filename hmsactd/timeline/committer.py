@@ -20,6 +20,7 @@ from hmsact.note import TreeHead
 from hmsact.record import leaf_hash
 
 from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
+from hmsactd.store.job import JobWrite
 from hmsactd.store.store import Append, Batch, EventRow, Log, NodeRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline.codec import Draft
 from hmsactd.timeline.follow import Followers
@@ -73,6 +74,19 @@ class Submission:
             self.done.set_exception(error)
 
 
+@dataclass(slots=True)
+class Note:
+    """What has become of a job: it goes with the next batch, and has no place in the log. `done` as of a submission."""
+
+    write: JobWrite
+    done: asyncio.Future[None]
+
+    def refuse(self, error: Exception) -> None:
+        """Tells whoever still waits that it was not kept, or that nobody knows."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
 class Committer:
     """Takes submissions from every timeline, and owns the right edge of the log."""
 
@@ -87,6 +101,7 @@ class Committer:
         self._observe = observe
         self.tail = Tail()
         self._waiting: deque[Submission] = deque()
+        self._notes: list[Note] = []
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_running = self._is_stopping = False
@@ -104,15 +119,27 @@ class Committer:
 
     def submit(self, submission: Submission) -> None:
         """Takes a submission; its `done` has a result once it is kept, or Fenced or Unavailable."""
-        if self._is_stopping or self._ended.is_set():
-            submission.refuse(Unavailable("the log is closing"))
-        elif self._condition.trouble is not None:
-            submission.refuse(_same(self._condition.trouble))
-        elif len(self._waiting) >= WAITING_MAX:
-            submission.refuse(Unavailable(f"{WAITING_MAX} appends wait already, more than the log may have waiting"))
-        else:
+        if self._is_taking(submission):
             self._waiting.append(submission)
             self._wake.set()
+
+    def note(self, note: Note) -> None:
+        """Takes what has become of a job, as `submit` does."""
+        if self._is_taking(note):
+            self._notes.append(note)
+            self._wake.set()
+
+    def _is_taking(self, offered: Submission | Note) -> bool:
+        """Whether there is a place for it; if not, it has been refused."""
+        if self._is_stopping or self._ended.is_set():
+            offered.refuse(Unavailable("the log is closing"))
+        elif self._condition.trouble is not None:
+            offered.refuse(_same(self._condition.trouble))
+        elif len(self._waiting) + len(self._notes) >= WAITING_MAX:
+            offered.refuse(Unavailable(f"{WAITING_MAX} appends wait already, more than the log may have waiting"))
+        else:
+            return True
+        return False
 
     async def run(self) -> None:
         """Writes batch after batch until it is stopped.
@@ -140,15 +167,17 @@ class Committer:
     def _refuse_waiting(self, error: Unavailable) -> None:
         while self._waiting:
             self._waiting.popleft().refuse(_same(error))
+        while self._notes:
+            self._notes.pop().refuse(_same(error))
 
     async def _has_work(self) -> bool:
-        while not self._waiting and not self._is_stopping:
+        while not (self._waiting or self._notes) and not self._is_stopping:
             self._wake.clear()
             if self._condition.trouble is None:
                 await self._wake.wait()
             elif not await self._is_woken_within(self._tried_every_s):
                 await self._mend(self._condition.trouble)
-        return bool(self._waiting)
+        return bool(self._waiting or self._notes)
 
     async def _is_woken_within(self, seconds: float) -> bool:
         try:
@@ -159,6 +188,8 @@ class Committer:
         return True
 
     def _take(self) -> list[Submission]:
+        if not self._waiting:
+            return []
         taken = [self._waiting.popleft()]
         events = len(taken[0].drafts)
         while self._waiting and events + len(self._waiting[0].drafts) <= BATCH_EVENTS_MAX:
@@ -168,18 +199,25 @@ class Committer:
 
     async def _commit(self, taken: list[Submission]) -> None:
         began = time.perf_counter()
+        notes, self._notes = self._notes, []
+        waiting: list[Submission | Note] = [*taken, *notes]
         try:
-            written, batch, edge = await self._write(taken)
+            written, batch, edge = await self._write(taken, notes)
         except Unavailable as error:
             self._doubtful.update((submission.namespace, submission.operation) for submission in taken)
-            for submission in taken:
-                submission.refuse(_same(error))
+            for each in waiting:
+                each.refuse(_in_doubt(error))
             await self._mend(error)
             return
         except BaseException:
-            for submission in taken:
-                submission.refuse(_stopped())
+            for each in waiting:
+                each.refuse(_in_doubt(_stopped()))
             raise
+        for note in notes:
+            if not note.done.done():
+                note.done.set_result(None)
+        if not written:
+            return
         self._edge = edge
         self.last_seal = batch.seal
         self._keep_tail(batch)
@@ -188,7 +226,7 @@ class Committer:
                 last = append.events[-1]
                 submission.done.set_result(Committed(last.index, last.leaf, batch.seal))
         self._followers.tell((append.namespace, append.operation) for append in batch.appends)
-        if self._observe is not None and written:
+        if self._observe is not None:
             self._observe(time.perf_counter() - began, batch.size - batch.size_before)
 
     def _keep_tail(self, batch: Batch) -> None:
@@ -197,22 +235,23 @@ class Committer:
         elif self.tail:
             self.tail.forget()
 
-    async def _write(self, taken: list[Submission]) -> tuple[list[Submission], Batch, Edge]:
+    async def _write(self, taken: list[Submission], notes: list[Note]) -> tuple[list[Submission], Batch, Edge]:
         """Writes what can be written. What can't is refused, and every index after it moves: the rest is made anew."""
         while True:
-            batch, edge = self._batch(taken)
-            refused = await self._store.write(batch) if taken else {}
+            batch, edge = self._batch(taken, notes)
+            refused = await self._store.write(batch) if taken or notes else {}
             if not refused:
                 return taken, batch, edge
             for position, error in refused.items():
                 taken[position].refuse(error)
             taken = [submission for position, submission in enumerate(taken) if position not in refused]
 
-    def _batch(self, taken: list[Submission]) -> tuple[Batch, Edge]:
+    def _batch(self, taken: list[Submission], notes: list[Note]) -> tuple[Batch, Edge]:
         edge, nodes = self._edge.copy(), list[NodeRow]()
         appends = tuple(_append(submission, edge, nodes) for submission in taken)
         seal = signed_note(TreeHead(self._log.origin, edge.size, edge.root()).body(), self._signer)
-        return Batch(self._log.epoch, self._edge.size, edge.size, appends, tuple(nodes), seal), edge
+        jobs = tuple(note.write for note in notes)
+        return Batch(self._log.epoch, self._edge.size, edge.size, appends, tuple(nodes), seal, jobs), edge
 
     async def _mend(self, error: Unavailable) -> None:
         """Finds out what is on the record and whether the store can write; says so either way."""
@@ -224,13 +263,13 @@ class Committer:
             await self._store.probe()
         except Unavailable as failed:
             if not was_in_trouble:
-                has_relapsed = time.monotonic() - self._well_since < RELAPSE_S
+                has_relapsed = asyncio.get_running_loop().time() - self._well_since < RELAPSE_S
                 self._tried_every_s = min(self._tried_every_s * 2, TRIED_EVERY_MAX_S) if has_relapsed else TRIED_EVERY_S
             condition.failed(failed)
             self._refuse_waiting(failed)
         else:
             if was_in_trouble:
-                self._well_since = time.monotonic()
+                self._well_since = asyncio.get_running_loop().time()
                 condition.recovered()
             else:
                 condition.passed(error)
@@ -256,6 +295,11 @@ def _stopped() -> Unavailable:
 def _same(error: Unavailable) -> Unavailable:
     """A copy for each who is told: an exception raised in several tasks would gather all their tracebacks."""
     return Unavailable(str(error), error.trouble)
+
+
+def _in_doubt(error: Unavailable) -> Unavailable:
+    """For each whose rows were in the store's hands: a commit whose fsync failed may be found at the next start."""
+    return Unavailable(str(error), error.trouble, is_in_doubt=True)
 
 
 def _append(submission: Submission, edge: Edge, nodes: list[NodeRow]) -> Append:

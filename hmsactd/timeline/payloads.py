@@ -20,6 +20,8 @@ BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 32
 SALT_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+WRAPPED_BYTES: Final = _NONCE_BYTES + 32 + 16
+"""A wrapped key: the nonce, the key, and the tag of the cipher."""
 
 
 class NotJson(Exception):

@@ -6,9 +6,8 @@ One `Timelines` has one log. What an event means is the core's business, how row
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-import secrets
-import string
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,20 +15,28 @@ from typing import Final
 from hmsact.note import VerifierKey, key_name
 
 from hmsactd.core.events import Event
+from hmsactd.store.job import JobWrite
 from hmsactd.store.store import Birth, Log, LogRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline import codec, moment
-from hmsactd.timeline.committer import Committed, Committer, Observe, Submission
+from hmsactd.timeline.committer import Committed, Committer, Note, Observe, Submission
+from hmsactd.timeline.entropy import random_bytes
 from hmsactd.timeline.export import Exporter
 from hmsactd.timeline.follow import WHOLE_LOG, Follower, Followers
 from hmsactd.timeline.incarnation import Outside, held_against
 from hmsactd.timeline.keys import Keys
-from hmsactd.timeline.payloads import DataKey, Keyring
+from hmsactd.timeline.payloads import WRAPPED_BYTES, DataKey, Keyring, commit_words
 from hmsactd.timeline.seal import Ed25519Signer, Signer
 from hmsactd.timeline.soundness import sound_edge
 from hmsactd.timeline.tree import Edge, Proofs, kept_hashes, perfect_parts
 from hmsactd.value import value
 
 PAGE: Final = 500
+
+JOB_WORDS: Final = "job"
+"""The name under which a job's words are sealed, where those of events have the name of their field."""
+
+ORIGIN_BYTES: Final = 8
+"""Enough for a name that no other log has."""
 
 
 @value(frozen=True, slots=True)
@@ -239,6 +246,23 @@ class Timelines:
         """
         return self._exporter.parts(namespace, operation, now_us, reveal=reveal, earlier=earlier)
 
+    async def note(self, write: JobWrite) -> None:
+        """Returns once what has become of a job is kept; raises Unavailable if it isn't known whether it is."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._committer.note(Note(write, done))
+        await done
+
+    def sealed_words(self, namespace: str, job: str, words: str) -> bytes:
+        """Returns what was said when a job was begun, encrypted under a key of its own, which comes with it."""
+        key = self._keyring.fresh(namespace, job)
+        return key.wrapped + key.seal(commit_words(words), namespace, job, 0, JOB_WORDS)
+
+    def opened_words(self, namespace: str, job: str, sealed: bytes) -> str:
+        """Returns what `sealed_words` has encrypted; raises Unreadable."""
+        key = self._keyring.unwrap(sealed[:WRAPPED_BYTES], namespace, job)
+        words: str = json.loads(key.open(sealed[WRAPPED_BYTES:], namespace, job, 0, JOB_WORDS)[1])
+        return words
+
     async def erase(self, namespace: str, operation: str) -> bool:
         """Forgets for good everything that was said in an operation; its records go on proving that it was said."""
         try:
@@ -359,5 +383,4 @@ def _signer(origin: str, keys: Keys) -> Signer:
 
 
 def _fresh_origin() -> str:
-    letters = string.ascii_lowercase + string.digits
-    return f"hmsactd-{''.join(secrets.choice(letters) for _ in range(12))}/log/0"
+    return f"hmsactd-{base64.b32encode(random_bytes(ORIGIN_BYTES)).decode().rstrip('=').lower()}/log/0"

@@ -21,7 +21,8 @@ import grpc
 from hmsact.v1 import operation_pb2, operation_pb2_grpc, worker_pb2, worker_pb2_grpc
 
 STEPS = ("validate_form", "eligibility_check", "update_balance", "notify")
-RECORD, PAYLOAD, SUMMARY = os.urandom(720), os.urandom(330), os.urandom(280)
+# As large as the rows of the daemon for the same input: a record with its leaf, what was said, encrypted, a summary.
+RECORD, PAYLOAD, SUMMARY = os.urandom(660), os.urandom(190), os.urandom(280)
 
 
 class FloorConnection(sqlite3.Connection):

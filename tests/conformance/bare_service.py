@@ -31,12 +31,14 @@ FAULTS = (
     "looks_twice_at_a_time",
     "goes_by_the_attempt",
     "defers_with_200",
+    "defers_until_whenever",
     "trusts_every_signature",
     "trusts_the_unsigned",
     "trusts_the_old",
     "reads_the_first_signature",
     "keeps_the_key_of_a_forgery",
     "redirects",
+    "waits_for_ever_once_hung_up_on",
 )
 
 
@@ -102,6 +104,9 @@ class Agency:
                 return 200, {"output": said} if self.fault == "wraps_the_output" else said
             case "slow":
                 time.sleep(said["seconds"])
+                if self.fault == "waits_for_ever_once_hung_up_on" and said["seconds"] and attempt == 1:
+                    # With the lock of its key: whoever comes next waits, too.
+                    threading.Event().wait()
                 return 200, {"run": str(uuid.uuid4())}
             case "fail":
                 if said.get("permanent") or attempt < said.get("until", 1):
@@ -114,7 +119,8 @@ class Agency:
                     return self.failed(receipt, "AFTERWARDS", False)
                 return 200, {"receipt": receipt}
             case "later":
-                return (200 if self.fault == "defers_with_200" else 202), {}
+                until = "tomorrow" if self.fault == "defers_until_whenever" else "2026-11-24T06:00:00Z"
+                return (200 if self.fault == "defers_with_200" else 202), {"until": until}
             case _:
                 return (200 if self.fault == "does_every_step" else 404), None
 

@@ -47,6 +47,9 @@ FAULTS = (
     "leaves_without_a_word",
     "leaves_with_calls_in_hand",
     "exits_badly",
+    "does_what_it_should_defer",
+    "keeps_what_it_deferred",
+    "never_completes",
 )
 
 
@@ -90,7 +93,11 @@ class BareWorker:
 
     async def requests(self) -> AsyncIterator[pb.WorkRequest]:
         says = self.says = asyncio.Queue()
-        steps = ["echo", "slow", "fail"] if self.fault == "names_too_few_steps" else ["echo", "slow", "fail", "once"]
+        steps = (
+            ["echo", "slow", "fail"]
+            if self.fault == "names_too_few_steps"
+            else ["echo", "slow", "fail", "once", "later"]
+        )
         if self.fault == "reports_before_hello":
             yield pb.WorkRequest(beats=[pb.Beat()])
         session = "" if self.fault == "shows_no_ticket" else self.session
@@ -142,6 +149,8 @@ class BareWorker:
 
     def judge(self, verdict: pb.Verdict) -> None:
         key = key_of(verdict.attempt)
+        if self.fault == "keeps_what_it_deferred" and key in self.reports and self.reports[key].HasField("deferred"):
+            return
         match verdict.kind:
             case pb.VERDICT_KIND_AGAIN if self.fault != "takes_again_for_recorded":
                 self.say(pb.WorkRequest(reports=[self.reports[key]]))
@@ -213,12 +222,25 @@ class BareWorker:
                 if said.get("permanent") or attempt < said.get("until", 1):
                     return self.failed(said["message"], said["code"], bool(said.get("permanent")))
                 return done({"attempt": attempt})
+            case "later":
+                if self.fault == "does_what_it_should_defer":
+                    return done({"attempt": attempt})
+                if self.fault != "never_completes":
+                    self.tasks.create_task(self.complete(call.completion_token, said["seconds"], attempt))
+                return pb.Report(deferred=pb.Deferred())
             case _:
                 key = f"{call.idempotency_key} {attempt if self.fault == 'goes_by_the_attempt' else ''}"
                 receipt = self.receipts.setdefault(key, str(uuid.uuid4()))
                 if attempt < said.get("until", 1):
                     return self.failed(receipt, "AFTERWARDS", False)
                 return done({"receipt": receipt})
+
+    async def complete(self, token: str, after_s: float, attempt: int) -> None:
+        await asyncio.sleep(after_s)
+        completed = pb.CompleteStepRequest(completion_token=token, done=done({"attempt": attempt}).done)
+        metadata = (("authorization", f"Bearer {os.environ['HMSACT_TOKEN']}"),)
+        async with aio.insecure_channel(os.environ["HMSACT_ADDRESS"]) as channel:
+            await worker_pb2_grpc.WorkerServiceStub(channel).CompleteStep(completed, metadata=metadata)
 
     def failed(self, message: str, code: str, permanent: bool) -> pb.Report:
         match self.fault:

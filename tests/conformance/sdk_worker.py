@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import uuid
 from typing import Any
 
-from hmsact import Call, StepError, Worker
+from hmsact import Call, Orchestrator, StepError, Worker
 
 worker = Worker(sys.argv[1], max_in_flight=4)
 receipts: dict[str, str] = {}
@@ -39,6 +40,18 @@ def once(call: Call) -> dict[str, str]:
     if call.attempt < call.input.get("until", 1):
         raise StepError(receipt, code="AFTERWARDS")
     return {"receipt": receipt}
+
+
+@worker.step("later")
+def later(call: Call) -> None:
+    completed = threading.Timer(call.input["seconds"], complete, (call.defer(), {"attempt": call.attempt}))
+    completed.daemon = True
+    completed.start()
+
+
+def complete(token: str, output: Any) -> None:
+    with Orchestrator() as agency:
+        agency.complete_step(token, output)
 
 
 worker.run()

@@ -61,8 +61,8 @@ def check_move(before: Operation, event: e.Event, after: Operation) -> None:
 
 
 def without_notes(item: Item) -> Item:
-    """The item without the refusals that are noted beside it at any time."""
-    return replace(item, refusals=()) if isinstance(item, CheckpointItem) else item
+    """The item without what is noted beside it at any time: refusals, completions that came too late."""
+    return replace(item, refusals=()) if isinstance(item, CheckpointItem) else replace(item, completions=())
 
 
 def moves_by(event: e.Event, *, is_own: bool) -> set[tuple[str, str]]:
@@ -94,7 +94,10 @@ def check_state(operation: Operation) -> None:
         if each is not item or operation.is_final:
             assert each.clock is None or each.clock.running_since is None, "a clock runs for nothing"
         if isinstance(each, StepItem):
-            assert (each.session is not None) is (each.state is StepState.RUNNING)
+            is_deferred = each.deferred_at is not None
+            assert (each.session is not None) is (each.state is StepState.RUNNING and not is_deferred)
+            assert each.state is StepState.RUNNING or not is_deferred, "what is over is deferred"
+            assert is_deferred or each.completion_due_at is None
             assert (each.retry_at is not None) is (each.state is StepState.RETRYING)
     if operation.pause is None and not operation.is_final:
         assert outstanding(operation) or operation.state is OperationState.STALLED, "it waits for nothing"
@@ -105,9 +108,18 @@ def check_timeline(events: Sequence[e.Event]) -> None:
     outcomes = Counter(event.instance for event in events if isinstance(event, e.StepDone | e.StepSkipped))
     said = Counter((event.kind, event.instance) for event in events if isinstance(event, e.SlaAtRisk | e.SlaBreach))
     ends = [event for event in events if event.kind in ENDS]
-    late = Counter(event.instance for event in events if isinstance(event, e.StepReportIgnored))
+    late = Counter(
+        (event.instance, event.attempt) if event.via else (event.instance, 0)
+        for event in events
+        if isinstance(event, e.StepReportIgnored)
+    )
+    completed = Counter(
+        (event.instance, event.attempt)
+        for event in events
+        if isinstance(event, e.StepDone | e.StepFailed | e.StepReportIgnored) and event.via
+    )
     attempts = [(event.instance, event.attempt) for event in events if isinstance(event, e.StepStarted)]
-    for counted in (outcomes, said, late):
+    for counted in (outcomes, said, late, completed):
         assert all(times == 1 for times in counted.values())
     assert len(ends) <= 1
     assert len(set(attempts)) == len(attempts), "two holders share an attempt"

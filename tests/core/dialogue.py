@@ -16,6 +16,7 @@ from hmsactd.core import inputs as i
 from hmsactd.core.clock import SlaClock
 from hmsactd.core.decide import decide
 from hmsactd.core.events import ClockReading, Event
+from hmsactd.core.note import note_of
 from hmsactd.core.operation import CheckpointItem, Operation, StepItem
 from hmsactd.core.outstanding import outstanding
 from hmsactd.core.payload import Payload
@@ -113,6 +114,8 @@ class Dialogue:
         self.flow = flow
         self.now = EPOCH
         self.events: list[Event] = []
+        self.noted: list[str] = []
+        """What the last rejection left on the record."""
         self._operation: Operation | None = None
 
     @property
@@ -170,6 +173,42 @@ class Dialogue:
         number = item.attempt if attempt is None else attempt
         by = service(item.definition.svc)
         return self.hear(i.StepErred(by, item.instance, number, code, permanently, payload("error"), _ms(wish)))
+
+    def defer(self, name: str, *, within: str | None = None, attempt: int | None = None) -> list[str]:
+        item = self.step(name)
+        number = item.attempt if attempt is None else attempt
+        return self.hear(i.StepDeferred(service(item.definition.svc), item.instance, number, _ms(within)))
+
+    def complete(self, name: str, by: Principal | None = None, *, attempt: int | None = None) -> list[str]:
+        """Say with the token that it is done; noted, as the daemon does, if that comes too late."""
+        item = self.step(name)
+        number = item.attempt if attempt is None else attempt
+        by = by or service(item.definition.svc)
+        return self.tell_noted(i.CompleteStep(by, item.instance, number, payload(f"output-{name}-{number}")))
+
+    def give_up(
+        self,
+        name: str,
+        code: str = "NO_FILE",
+        *,
+        attempt: int | None = None,
+        permanently: bool = False,
+        by: Principal | None = None,
+    ) -> list[str]:
+        """Say with the token that it has failed."""
+        item = self.step(name)
+        number = item.attempt if attempt is None else attempt
+        by = by or service(item.definition.svc)
+        return self.tell_noted(i.CompleteStep(by, item.instance, number, None, code, permanently, payload("error")))
+
+    def tell_noted(self, told: i.Input) -> list[str]:
+        """Tell it as an actor does: what is rejected may still leave a note."""
+        try:
+            return self.hear(told)
+        except Rejected as rejected:
+            note = note_of(told, rejected)
+            self.noted = [] if note is None else self.hear(note)
+            raise
 
     def lose(self, name: str, *, attempt: int | None = None) -> list[str]:
         item = self.step(name)

@@ -128,20 +128,46 @@ def likely_of_step(pair: Pair, item: StepItem) -> list[i.Input]:
     match item.state:
         case StepState.QUEUED:
             return [i.StepTaken(by, instance, attempt + 1, f"session-{len(pair.told)}")] * 6
+        case StepState.RUNNING if item.deferred_at is not None:
+            said = completions(pair, instance, attempt) * 2 + completions(pair, instance, max(1, attempt - 1))
+            said += [i.StepSucceeded(by, instance, attempt, payload("over")), i.WorkerLost(DAEMON, instance, attempt)]
+            return [*said, i.StepDeferred(by, instance, attempt), i.HeartbeatMissed(DAEMON, instance, attempt)]
         case StepState.RUNNING:
             wishes = (None, None, 1, 2_500, 60_000)
             told: list[i.Input] = [i.StepSucceeded(by, instance, attempt, payload(f"output-{len(pair.told)}"))] * 3
             told += [i.StepErred(by, instance, attempt, "BUSY", error=payload("e"), retry_after_ms=w) for w in wishes]
             told += [i.StepErred(by, instance, attempt, "WRONG", is_permanent=True)]
+            told += completions(pair, instance, attempt)
             if at(pair).is_final:
                 return told
+            told += [i.StepDeferred(by, instance, attempt, within) for within in (None, None, 1, 2_000, 60_000)]
             told += [i.WorkerLost(DAEMON, instance, attempt)] * 5
             told += [i.StepSucceeded(service("Other"), instance, attempt, payload("other"))]
             return [*told, i.HeartbeatMissed(DAEMON, instance, attempt)]
+        case StepState.RETRYING if pair.events[-1].kind != "step_report_ignored":
+            return [i.TimerDue(DAEMON), *completions(pair, instance, attempt)]
         case StepState.STALLED:
             return [told(who, name) for told in (i.RetryStep, i.SkipStep) for who in (OPERATOR, *PEOPLE)]
         case _:
             return []
+
+
+def completions(pair: Pair, instance: int, attempt: int) -> list[i.Input]:
+    """What can be said with a token; and what is noted of it when it is said too late."""
+    by, output = service(f"Batch{len(pair.told) % 2}"), payload(f"batch-{len(pair.told)}")
+    return [
+        i.CompleteStep(by, instance, attempt, output),
+        i.CompleteStep(by, instance, attempt, None, "NO_FILE", error=payload("e"), retry_after_ms=1_500),
+        i.CompleteStep(by, instance, attempt, None, "NO_SUCH_LOAN", is_permanent=True),
+        *late(pair, instance, attempt, i.NoteLateCompletion(by, instance, attempt, output)),
+    ]
+
+
+def late(pair: Pair, instance: int, attempt: int, note: i.Input) -> list[i.Input]:
+    """The note, unless the attempt is under way: nothing tells it of one that is."""
+    item = at(pair).item(instance)
+    is_running = isinstance(item, StepItem) and item.state is StepState.RUNNING and item.attempt == attempt
+    return [] if is_running and not at(pair).is_final else [note]
 
 
 def odd(pair: Pair) -> Sequence[i.Input]:
@@ -159,6 +185,8 @@ def odd(pair: Pair) -> Sequence[i.Input]:
             i.StepErred(service("Other"), instance, attempt, "ODD"),
             i.WorkerLost(DAEMON, instance, attempt),
             i.HeartbeatMissed(DAEMON, instance, attempt),
+            i.StepDeferred(by, instance, attempt, 500),
+            *completions(pair, instance, attempt),
         ]
     for name, who in product(names, PEOPLE):
         told += [i.Decide(who, name, True), i.Claim(who, name), i.Release(who, name), i.Assign(OPERATOR, name, who)]
@@ -190,12 +218,17 @@ def what_is_outstanding(pair: Pair) -> i.Input:
         return i.Resume(OPERATOR)
     if operation.state is OperationState.STALLED:
         return i.RetryStep(OPERATOR, name)
-    effect = outstanding(operation)[0]
+    effects = outstanding(operation)
+    effect = effects[0]
+    if any(isinstance(each, f.WakeAt) and each.at <= pair.now for each in effects):
+        return i.TimerDue(DAEMON)
     match effect:
         case f.RunStep():
             return i.StepTaken(service(effect.svc), effect.instance, effect.attempt, "last")
         case f.AwaitReport():
             return i.StepSucceeded(service(effect.svc), effect.instance, effect.attempt, payload("last"))
+        case f.AwaitCompletion():
+            return i.CompleteStep(service(effect.svc), effect.instance, effect.attempt, payload("last"))
         case f.AwaitDecision():
             return i.Decide(entitled(operation, effect.instance), name, True)
         case f.WakeAt():

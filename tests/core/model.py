@@ -69,7 +69,9 @@ class Model:
         if item is not None:
             if item["state"] == "queued" and not life["paused"]:
                 wanted.add(("RunStep", item["instance"], item["attempt"] + 1, item["svc"], item["name"], item["since"]))
-            if item["state"] == "running":
+            if item["state"] == "running" and item["deferred_at"] is not None:
+                wanted.add(("AwaitCompletion", item["instance"], item["attempt"], item["svc"]))
+            elif item["state"] == "running":
                 wanted.add(("AwaitReport", item["instance"], item["attempt"], item["svc"], item["session"]))
             if item["state"] == "pending":
                 wanted.add(("AwaitDecision", item["instance"], item["role"]))
@@ -111,6 +113,9 @@ class Model:
                     "digest": None,
                     "unattended": False,
                     "late_noted": False,
+                    "deferred_at": None,
+                    "completion_due_at": None,
+                    "completions": {},
                     "refusals": {},
                     "clock": None,
                     **definition,
@@ -141,7 +146,9 @@ class Model:
                 item.update(state="running", since=now, attempt=what["attempt"], retry_at=None, unattended=False)
                 item.update(session=what["session"], worker=what["by"]["id"])
                 self._say("step_started", now, item, attempt=what["attempt"], session=what["session"])
-        elif told in ("StepSucceeded", "StepErred", "WorkerLost", "HeartbeatMissed"):
+        elif told in ("CompleteStep", "NoteLateCompletion"):
+            self._complete(told, now, what)
+        elif told in ("StepSucceeded", "StepErred", "StepDeferred", "WorkerLost", "HeartbeatMissed"):
             self._report(told, now, what)
         elif told == "NobodyEntitled":
             item = self._current()
@@ -173,6 +180,16 @@ class Model:
         if not found or found[0]["state"] != "running" or found[0]["attempt"] != what["attempt"]:
             return
         item = found[0]
+        if item["deferred_at"] is not None or (told == "StepDeferred" and life["ended"]):
+            return
+        if told == "StepDeferred":
+            if item["worker"] != what["by"]["id"]:
+                raise Refused("NOT_THE_HOLDER")
+            due = None if item["timeout_ms"] is None else item["since"] + item["timeout_ms"] * 1000
+            due = due if what["within_ms"] is None else now + what["within_ms"] * 1000
+            item.update(deferred_at=now, completion_due_at=due, session=None)
+            self._say("step_deferred", now, item, attempt=what["attempt"], due_at=due)
+            return
         if told in ("StepSucceeded", "StepErred"):
             is_noted_late = life["ended"] and item["late_noted"]
             if not is_noted_late and item["worker"] != what["by"]["id"]:
@@ -186,10 +203,7 @@ class Model:
         if life["ended"]:
             return
         if told == "StepSucceeded":
-            item.update(state="done", since=now, session=None, output_commitment=what["output"])
-            self._stop(item["clock"], now)
-            self._say("step_done", now, item, attempt=what["attempt"], output=what["output"])
-            self._leave(now)
+            self._attempt_done(item, now, what["output"], None)
         elif told == "StepErred":
             self._attempt_failed(item, now, what["code"], what["is_permanent"], what["retry_after_ms"])
         elif told == "HeartbeatMissed":
@@ -201,10 +215,47 @@ class Model:
             item.update(state="queued", since=now, losses=item["losses"] + 1, session=None)
             self._say("step_lost", now, item, attempt=item["attempt"], count=item["losses"], clocks=clocks)
 
-    def _attempt_failed(self, item: Facts, now: int, code: str, is_permanent: bool, wish_ms: int | None) -> None:
+    def _complete(self, told: str, now: int, what: Facts) -> None:
+        """By token: whoever it is, once for each attempt, and afterwards only to be noted."""
+        life, number = self._life(), what["attempt"]
+        found = [item for item in life["items"] if item["instance"] == what["instance"] and item["is_step"]]
+        is_known = bool(found) and number <= found[0]["attempt"]
+        if told == "NoteLateCompletion":
+            if is_known and number not in found[0]["completions"]:
+                found[0]["completions"][number] = (now, what["by"]["id"], True)
+                code = what["code"] or "DONE"
+                self._say("step_report_ignored", now, found[0], attempt=number, code=code, via="token")
+            return
+        if not is_known:
+            raise Refused("ATTEMPT_UNKNOWN")
+        item = found[0]
+        is_under_way = item["state"] == "running" and item["attempt"] == number
+        if is_under_way and not life["ended"]:
+            item["completions"][number] = (now, what["by"]["id"], False)
+            if what["output"] is not None:
+                self._attempt_done(item, now, what["output"], "token")
+            else:
+                wish_ms, is_permanent = what["retry_after_ms"], what["is_permanent"]
+                self._attempt_failed(item, now, what["code"], is_permanent, wish_ms, "token")
+        elif number in item["completions"] and not item["completions"][number][2]:
+            raise Refused("ALREADY_COMPLETED")
+        else:
+            raise Refused("OPERATION_FINAL" if is_under_way else "ATTEMPT_OVER")
+
+    def _attempt_done(self, item: Facts, now: int, output: str, via: str | None) -> None:
+        item.update(state="done", since=now, session=None, output_commitment=output)
+        item.update(deferred_at=None, completion_due_at=None)
+        self._stop(item["clock"], now)
+        self._say("step_done", now, item, attempt=item["attempt"], output=output, via=via)
+        self._leave(now)
+
+    def _attempt_failed(
+        self, item: Facts, now: int, code: str, is_permanent: bool, wish_ms: int | None, via: str | None = None
+    ) -> None:
         clocks = self._stop_if_paused(item, now)
         item.update(since=now, failures=item["failures"] + 1, losses=0, session=None)
-        facts = {"attempt": item["attempt"], "code": code, "retries": item["retries"], "clocks": clocks}
+        item.update(deferred_at=None, completion_due_at=None)
+        facts = {"attempt": item["attempt"], "code": code, "retries": item["retries"], "clocks": clocks, "via": via}
         if not is_permanent and item["failures"] <= item["retries"]:
             retry_at = now + 1000 * self._delay_ms(item, wish_ms)
             item.update(state="retrying", retry_at=retry_at)
@@ -380,7 +431,10 @@ class Model:
                 times.append((rank, start + clock["budget"] * share // 100 - before, what, number))
         if item is not None and item["is_step"]:
             number, since = item["instance"], item["since"]
-            if item["state"] == "running" and item["timeout_ms"] is not None:
+            if item["state"] == "running" and item["deferred_at"] is not None:
+                if item["completion_due_at"] is not None:
+                    times.append((2, item["completion_due_at"], "timeout", number))
+            elif item["state"] == "running" and item["timeout_ms"] is not None:
                 times.append((2, since + item["timeout_ms"] * 1000, "timeout", number))
             if item["state"] == "retrying" and not life["paused"]:
                 times.append((3, item["retry_at"], "step_queued", number))

@@ -120,6 +120,8 @@ def item_facts(item: StepItem | CheckpointItem, now: int) -> Facts:
         names = ("attempt", "failures", "losses", "retry_at", "session", "worker", "output_commitment")
         facts |= {name: getattr(item, name) for name in names}
         facts["late_noted"] = item.is_late_report_noted
+        facts |= {name: getattr(item, name) for name in ("deferred_at", "completion_due_at")}
+        facts["completions"] = {said.attempt: (said.at, said.by, said.is_late) for said in item.completions}
     else:
         facts |= {name: getattr(item, name) for name in ("claimed_by", "assigned_to", "digest")}
         facts["decided_by"] = item.decided_by.id if item.decided_by else None
@@ -135,6 +137,8 @@ def wanted(operation: Operation) -> set[tuple[Any, ...]]:
                 found.add(("RunStep", effect.instance, effect.attempt, effect.svc, effect.step, effect.queued_at))
             case f.AwaitReport():
                 found.add(("AwaitReport", effect.instance, effect.attempt, effect.svc, effect.session))
+            case f.AwaitCompletion():
+                found.add(("AwaitCompletion", effect.instance, effect.attempt, effect.svc))
             case f.AwaitDecision():
                 found.add(("AwaitDecision", effect.instance, effect.role))
             case f.WakeAt():

@@ -53,7 +53,8 @@ def _answer(talk: Dialogue, told: str) -> list[str]:
     try:
         happened = _tell(talk, told)
     except Rejected as rejected:
-        return [f"! {rejected.ground} {rejected.code}: {rejected.sentence}"]
+        noted, talk.noted = talk.noted, []
+        return [f"! {rejected.ground} {rejected.code}: {rejected.sentence}", *noted]
     waits = [f"> {effect}" for effect in talk.outstanding()]
     return [*(happened or ["nothing"]), f"= {talk.standing()}", *waits]
 
@@ -92,6 +93,13 @@ TELLINGS: dict[str, Telling] = {
     r"\w+ takes (\w+)" + ATTEMPT: lambda talk, match: talk.take(match[1], attempt=_attempt(match)),
     r"\w+ finishes (\w+)" + ATTEMPT: lambda talk, match: talk.finish(match[1], attempt=_attempt(match)),
     r"\w+ fails (\w+) with (\w+)(?P<for_good> for good)?(?:, wishing (?P<wish>\w+))?" + ATTEMPT: _fail,
+    r"\w+ defers (\w+)(?: for (?P<within>\w+))?" + ATTEMPT: lambda talk, match: talk.defer(
+        match[1], within=match["within"], attempt=_attempt(match)
+    ),
+    r"\w+ completes (\w+)" + ATTEMPT: lambda talk, match: talk.complete(match[1], attempt=_attempt(match)),
+    r"\w+ gives (\w+) up with (\w+)(?P<for_good> for good)?" + ATTEMPT: lambda talk, match: talk.give_up(
+        match[1], match[2], attempt=_attempt(match), permanently=match["for_good"] is not None
+    ),
     r"hmsactd loses the worker of (\w+)": lambda talk, match: talk.lose(match[1]),
     r"hmsactd misses the heartbeat of (\w+)": lambda talk, match: talk.miss_heartbeat(match[1]),
     r"hmsactd wakes": lambda talk, _match: talk.wake(),

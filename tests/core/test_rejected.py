@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import hmsactd.core
-from hmsactd.core.inputs import Cancel, Decide, StepErred
+from hmsactd.core.inputs import Cancel, CompleteStep, Decide, StepErred
 from hmsactd.core.rejected import Ground
 from tests.core.dialogue import (
     CITIZEN,
@@ -18,6 +18,7 @@ from tests.core.dialogue import (
     Dialogue,
     begun,
     checkpoint,
+    payload,
     rejected,
     service,
     step,
@@ -39,6 +40,26 @@ def pending() -> Dialogue:
 def stalled() -> Dialogue:
     talk = two_items()
     talk.stall("a")
+    return talk
+
+
+def completed() -> Dialogue:
+    """A step that was deferred and completed with its token."""
+    talk = two_items()
+    talk.take("a")
+    talk.defer("a")
+    talk.complete("a")
+    return talk
+
+
+def timed_out() -> Dialogue:
+    """A step whose first attempt was deferred and timed out, and whose second is under way."""
+    talk = begun(step("a", timeout="5s"))
+    talk.take("a")
+    talk.defer("a")
+    talk.wait("6s").wake()
+    talk.wait("3s").wake()
+    talk.take("a")
     return talk
 
 
@@ -78,6 +99,24 @@ REJECTED: dict[str, tuple[Ground, Callable[[], Dialogue], Telling, str]] = {
         lambda: after(lambda talk: talk.take("a"), two_items()),
         lambda talk: talk.hear(StepErred(service("Other"), 1, 1, "BUSY")),
         "a is with dev:svc/Svc, not with dev:svc/Other",
+    ),
+    "ALREADY_COMPLETED": (
+        Ground.PRECONDITION,
+        completed,
+        lambda talk: talk.hear(CompleteStep(service("Other"), 1, 1, payload("twice"))),
+        "attempt 1 of a was completed before, at 2026-01-05T09:00:00Z by dev:svc/Svc",
+    ),
+    "ATTEMPT_OVER": (
+        Ground.PRECONDITION,
+        timed_out,
+        lambda talk: talk.hear(CompleteStep(service("Svc"), 1, 1, payload("late"))),
+        "too late: attempt 1 of a is over, and attempt 2 is under way; what you said is kept on the record",
+    ),
+    "ATTEMPT_UNKNOWN": (
+        Ground.UNKNOWN,
+        two_items,
+        lambda talk: talk.hear(CompleteStep(service("Svc"), 1, 1, payload("early"))),
+        "the operation knows of no attempt 1 at item 1",
     ),
     "STEP_UNKNOWN": (
         Ground.UNKNOWN,
@@ -169,6 +208,13 @@ def test_what_is_rejected_is_rejected_with_a_ground_and_in_words_and_changes_not
 
 
 FACTS = {
+    "ALREADY_COMPLETED": {
+        "state": "waiting",
+        "step": "a",
+        "completed_by": "dev:svc/Svc",
+        "completed_at_us": str(EPOCH),
+    },
+    "ATTEMPT_OVER": {"state": "running", "step": "a"},
     "OPERATION_FINAL": {"state": "cancelled"},
     "REVISION_CHANGED": {"revision": "1"},
     "STEP_NOT_STALLED": {"state": "queued"},

@@ -1,7 +1,7 @@
 """A program: starts operations one after the other, and writes down which the daemon acknowledged, and when.
 
-Arguments: the address, the file, how many at a time, how many a second at most. It insists, with the same request id,
-until each start is answered, and ends when its standard input does.
+Arguments: the address, the file, how many at a time, how many a second at most, and further fields of each step as
+JSON. It insists, with the same request id, until each start is answered, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import os
 import sys
 import time
 import uuid
+from typing import Any
 
 import grpc
 from hmsact.v1 import operation_pb2, operation_pb2_grpc
 
-FLOW = {
+FLOW: dict[str, Any] = {
     "name": "under_fire",
     # Two of the same service in a row: the second is given to the worker that has just reported the first.
     "steps": [
@@ -34,7 +35,8 @@ PASSING = (
 OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
 
 
-async def main(address: str, path: str, at_a_time: int, per_second: float) -> None:
+async def main(address: str, path: str, at_a_time: int, per_second: float, further: str = "{}") -> None:
+    flow = FLOW | {"steps": [step | json.loads(further) for step in FLOW["steps"]]}
     acknowledged = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     is_over = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), is_over.set)
@@ -44,7 +46,7 @@ async def main(address: str, path: str, at_a_time: int, per_second: float) -> No
         async def one_after_the_other() -> None:
             while not is_over.is_set():
                 request = operation_pb2.StartOperationRequest(
-                    definition=json.dumps(FLOW).encode(), input=b'{"case":17}', request_id=str(uuid.uuid4())
+                    definition=json.dumps(flow).encode(), input=b'{"case":17}', request_id=str(uuid.uuid4())
                 )
                 answer = await insist(stub, request)
                 recorded = answer.recorded
@@ -80,4 +82,4 @@ async def pause(is_over: asyncio.Event, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:]))

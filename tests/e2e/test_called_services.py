@@ -95,31 +95,24 @@ async def test_one_flow_is_done_over_grpc_over_https_and_by_a_worker(
         assert metrics[f"hmsact_called_seconds_count{{outcome=unreachable,svc={svc}}}"] == 0
 
 
-async def test_a_service_that_is_down_comes_back_and_everything_completes(tmp_path: Path) -> None:
-    async with agency() as gone:
-        port = gone.port
-    settings = (
-        f'[services.Treasury]\naddress = "http://127.0.0.1:{port}/"\nconcurrency = 4\nfailures_max = 3\n'
-        'pause = "50ms"\npause_max = "200ms"\nrate = 200\n'
-    )
-    state = "hmsact_called_service_state{svc=Treasury}"
-    unreachable = "hmsact_called_seconds_count{outcome=unreachable,svc=Treasury}"
-    with daemon_with(tmp_path, settings) as daemon:
-        async with daemon.async_orchestrator() as act:
-            operations = [await act.start(name="flow", steps=[Step("pay", svc="Treasury")]) for _ in range(40)]
-            await until(lambda: scrape(daemon)[state] == 2)
-            spent = scrape(daemon)[unreachable]
-            # Nothing but looks from here on, however often: no attempt is spent.
-            assert 3 <= spent <= 6
-            async with agency(port=port) as treasury:
-                for operation in operations:
-                    ended = await act.wait(operation, "20s")
-                    assert ended.state == "completed"
-                metrics = await asyncio.to_thread(scrape, daemon)
-                assert metrics[state] == 0
-                assert metrics[unreachable] == spent
-                posts = [asked for asked in treasury.asked if asked.line.startswith("POST")]
-                assert len({asked.said["idempotency_key"] for asked in posts}) == len(posts) == 40
+async def test_a_service_answers_202_and_completes_the_step_with_the_token_of_its_request_after_a_crash(
+    tmp_path: Path,
+) -> None:
+    async with agency() as treasury:
+        treasury.behaviour = answers(202)
+        settings = f'[services.Treasury]\naddress = "http://127.0.0.1:{treasury.port}/steps"\n'
+        with daemon_with(tmp_path, settings) as daemon:
+            async with daemon.async_orchestrator() as act, daemon.async_orchestrator("dev:svc/Treasury") as batch:
+                operation = await act.start(name="flow", steps=[Step("update_balance", svc="Treasury")])
+                async for event in act.events(operation, all=True):
+                    if event.kind == "step_deferred":
+                        break
+                await asyncio.to_thread(daemon.kill)
+                await asyncio.to_thread(daemon.start)
+                token = treasury.asked[0].said["completion_token"]
+                assert (await batch.complete_step(token, {"balance": 0})).state == "completed"
+                assert (await operation.refresh()).output == {"balance": 0}
+    assert len(treasury.asked) == 1
 
 
 async def test_a_daemon_killed_during_a_call_makes_it_again_with_the_same_key(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hmsact import Checkpoint, Operation, Orchestrator
 from hmsact.note import VerifierKey
 from hmsact.testing import Daemon
+from hmsact.zone import local_zone
 
 HMSACT = str(Path(sys.executable).with_name("hmsact"))
 OFFICER = "dev:jdavis@fsa.gov"
@@ -110,6 +111,19 @@ def test_approve_shows_asks_and_does_as_it_is_told(
     assert terminal.close() == code
     assert ("Nothing was decided." in terminal.said) == (code != 0)
     assert operation.refresh().state == state
+
+
+def test_an_account_is_wrapped_between_words_and_what_was_said_moves_no_cursor(
+    act: Orchestrator, environment: dict[str, str], operation: Operation
+) -> None:
+    act.cancel(operation, "The applicant \x1b[31mwithdrew " + "very " * 30)
+    terminal = Terminal([HMSACT, "why", operation.id], environment | {"COLUMNS": "60"})
+    assert terminal.close() == 0
+    said = re.sub("\x1b\\[[01]m", "", terminal.said)
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) <= 60
+    told = act.why(operation, time_zone=local_zone())
+    assert said.split() == str(told).split()
 
 
 def test_whoever_may_not_decide_is_told_so_once_and_not_asked(

@@ -42,6 +42,8 @@ def test_without_a_terminal_the_demo_approves_by_itself_and_proves_the_record() 
         "LOAN_FORGIVENESS → completed",
         "human_review ✋ waiting  (Officer: jdavis@fsa.gov)",
         "Dear Maria Ortiz,",
+        "It was asked twice and answered with an error once: “502 Bad Gateway from the income service”.",
+        "jdavis@fsa.gov, as an officer (fsa.officer), approved “human review”: “Income and payments check out”.",
         "15 events, none changed, missing or moved",
         "verified against the key that was given",
     ):

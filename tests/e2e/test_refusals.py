@@ -35,6 +35,7 @@ def reading(caller: Caller) -> dict[str, Call]:
         "wait": by(caller.operations.WaitOperation, operation_pb2.WaitOperationRequest, timeout=Duration(seconds=600)),
         "checkpoint": by(caller.checkpoints.GetCheckpoint, checkpoint_pb2.GetCheckpointRequest),
         "events": by(caller.timelines.ListEvents, timeline_pb2.ListEventsRequest),
+        "explain": by(caller.timelines.ExplainOperation, timeline_pb2.ExplainOperationRequest),
         "watch": all_of(caller.timelines.WatchOperation, timeline_pb2.WatchOperationRequest),
         "export": all_of(caller.timelines.ExportOperation, timeline_pb2.ExportOperationRequest),
     }

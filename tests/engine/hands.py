@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hmsactd.core.inputs import StepErred, StepSucceeded
+from hmsactd.core.inputs import StepDeferred, StepErred, StepSucceeded
 from hmsactd.engine.session import AttemptKey, Call, Session, Verdict
 from hmsactd.timeline.payloads import commit, commit_words
 from tests.core.dialogue import service
@@ -20,7 +20,15 @@ class Failed:
     is_permanent: bool = False
 
 
-Work = Callable[[Call], bytes | Failed | None]
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What a step's function returns that defers it."""
+
+    within_ms: int | None = None
+
+
+Outcome = bytes | Failed | Later
+Work = Callable[[Call], Outcome | None]
 """What a step's function returns: its output, or how it failed, or None while it has not finished."""
 
 
@@ -28,7 +36,7 @@ def does(call: Call) -> bytes:
     return b'{"done":"%s"}' % call.step.encode()
 
 
-def in_turn(*outcomes: bytes | Failed) -> Work:
+def in_turn(*outcomes: Outcome) -> Work:
     """A function that returns one after the other."""
     left = iter(outcomes)
     return lambda _: next(left)
@@ -50,7 +58,7 @@ class Hands:
         self.connection = 0
         self.in_hand: dict[AttemptKey, Call] = {}
         self.calls: list[Call] = []
-        self.unacknowledged: dict[AttemptKey, bytes | Failed] = {}
+        self.unacknowledged: dict[AttemptKey, Outcome] = {}
         self.verdicts: list[Verdict] = []
         self.withdrawn: list[tuple[AttemptKey, str]] = []
         self.ticket = ""
@@ -131,12 +139,12 @@ class Hands:
         if outcome is not None:
             self.finish(call.key, outcome)
 
-    def finish(self, key: AttemptKey, outcome: bytes | Failed = b"{}") -> None:
+    def finish(self, key: AttemptKey, outcome: Outcome = b"{}") -> None:
         """A step's function has returned."""
         self.unacknowledged[key] = outcome
         self._send(key)
 
-    def finish_all(self, outcome: bytes | Failed = b"{}") -> None:
+    def finish_all(self, outcome: Outcome = b"{}") -> None:
         for key in list(self.in_hand):
             if key not in self.unacknowledged:
                 self.finish(key, outcome)
@@ -144,11 +152,13 @@ class Hands:
     def _send(self, key: AttemptKey) -> None:
         if self.connection < 0:
             return
-        told: StepSucceeded | StepErred
+        told: StepSucceeded | StepErred | StepDeferred
         match self.unacknowledged[key]:
             case Failed(code, is_permanent):
                 words = commit_words("it was busy")
                 told = StepErred(self.principal, key.instance, key.attempt, code, is_permanent, words)
+            case Later(within_ms):
+                told = StepDeferred(self.principal, key.instance, key.attempt, within_ms)
             case output:
                 told = StepSucceeded(self.principal, key.instance, key.attempt, commit(output))
         self.world.engine.workers.report(self.session, key, told)

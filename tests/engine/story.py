@@ -1,27 +1,35 @@
 """One life of an operation, from start to finish, with all that it meets: told again and again while things go wrong.
 
-A service that is busy at first, a pause, a decision, a second service. Whoever asks insists until there is an answer;
-workers keep what is not known to be recorded; a daemon that died is started again. Then the end must be the same.
+A service that is busy at first, a pause, a decision, a second service that defers, and its batch that completes.
+Whoever asks insists until there is an answer; workers keep what is not known to be recorded; a daemon that died is
+started again. Then the end must be the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 
 from hmsactd.core import events as e
-from hmsactd.core.inputs import Decide, Input, Pause, Resume, Start
+from hmsactd.core.inputs import CompleteStep, Decide, Input, Pause, Resume, Start
+from hmsactd.core.rejected import Rejected
 from hmsactd.engine.engine import Limits
+from hmsactd.engine.letter import Answer, RequestKey
 from hmsactd.engine.requests import Done
 from hmsactd.engine.session import Call
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.timeline.payloads import commit
-from tests.core.dialogue import CITIZEN, JDAVIS, OPERATOR
-from tests.engine.hands import Failed, Hands, does
+from tests.core.dialogue import CITIZEN, JDAVIS, OPERATOR, service
+from tests.engine.hands import Failed, Hands, Later, does
 from tests.engine.trouble import TroubledStore
 from tests.engine.world import LIMITS, SPACE, World, checkpoint, flow_of, living, step
 
 FLOW = flow_of(step("ask", "Irs"), checkpoint("review"), step("pay", "Treasury"), step("tell", "Irs"))
+BATCH = service("TreasuryBatch")
 SLOWEST_S = 60
 """Without trouble it takes three seconds. With it, a loss or a grace may come on top, and nobody's fifteen minutes."""
 
@@ -44,7 +52,7 @@ class Told:
     @property
     def end(self) -> list[str]:
         """What has happened, without the attempts that it took."""
-        passing = (e.StepStarted, e.StepQueued, e.StepFailed, e.StepLost)
+        passing = (e.StepStarted, e.StepQueued, e.StepFailed, e.StepLost, e.StepDeferred, e.StepReportIgnored)
         return [_named(event) for event in self.events if not isinstance(event, passing)]
 
 
@@ -61,17 +69,20 @@ async def lived(store: TroubledStore, limits: Limits = LIMITS) -> Told:
         def ask(call: Call) -> bytes | Failed:
             return Failed("BUSY") if call.step == "ask" and next(is_busy, False) else does(call)
 
-        workers = [Hands(world, "Irs", "ask", "tell", work=ask), Hands(world, "Treasury", "pay")]
+        treasury = Hands(world, "Treasury", "pay", work=lambda _: Later())
+        workers = [Hands(world, "Irs", "ask", "tell", work=ask), treasury]
         for worker in workers:
             worker.connect()
         told = Told([])
         somebody = world.do(_people(world, told))
+        batch = world.do(_batch(world, told, treasury))
         began = world.clock.now()
         while not (somebody.done() and await _is_over(world, told, workers)):
             assert world.clock.now() - began < SLOWEST_S * 1_000_000, f"it hangs: {await _where(world, told, workers)}"
             if store.is_dead:
                 await _restart(world, store, workers)
             await world.pass_time(0.25, tick=0.25)
+        batch.cancel()
         told.seconds = (world.clock.now() - began) / 1e6
         store.at_write = store.at_read = frozenset()
         told.events = await world.events(told.answers[0].operation_id)
@@ -100,6 +111,21 @@ async def _people(world: World, told: Told) -> None:
     await insist(Pause(OPERATOR))
     await insist(Resume(OPERATOR))
     await insist(Decide(JDAVIS, "review", is_approval=True))
+
+
+async def _batch(world: World, told: Told, treasury: Hands) -> None:
+    """Completes whatever has been deferred, each attempt once; those that were lost meanwhile in vain."""
+    for number in count():
+        while len(treasury.calls) <= number:
+            await world.clock.sleep_until(world.clock.now() + 200_000)
+        key = treasury.calls[number].key
+        what = CompleteStep(BATCH, key.instance, key.attempt, commit(b'"paid"'))
+        with suppress(Rejected):
+            told.answers.append(await world.insist(partial(_tell, world, key.operation_id, what), world.request()))
+
+
+def _tell(world: World, operation_id: str, what: Input, key: RequestKey) -> asyncio.Future[Answer]:
+    return world.engine.tell(SPACE, operation_id, what, key)
 
 
 async def _is_over(world: World, told: Told, workers: list[Hands]) -> bool:

@@ -22,8 +22,8 @@ async def test_without_trouble_it_comes_to_its_end_in_few_writes() -> None:
     assert told.end == END
     assert told.calls == 4
     assert told.seconds < 5
-    # Started, failed, queued, done, paused, resumed, approved, done, done: every step's start shares a write.
-    assert store.writes == 9
+    # Started, failed, queued, done, paused, resumed, approved, deferred, done, done: every step's start shares a write.
+    assert store.writes == 10
 
 
 @pytest.mark.parametrize("trouble", Trouble)

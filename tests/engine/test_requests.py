@@ -34,11 +34,11 @@ async def world(store: TroubledStore) -> AsyncIterator[World]:
         yield world
 
 
-def start(world: World, key: RequestKey) -> Callable[[], asyncio.Future[Answer]]:
+def start(world: World, key: RequestKey | None) -> Callable[[], asyncio.Future[Answer]]:
     return lambda: world.engine.start(SPACE, Start(CITIZEN, FLOW, commit(b"1")), NOTHING_GIVEN, key)
 
 
-async def begin(world: World, key: RequestKey) -> Done:
+async def begin(world: World, key: RequestKey | None) -> Done:
     return await world.requests.once(SPACE, key, start(world, key), is_start=True)
 
 
@@ -190,6 +190,19 @@ async def test_a_start_of_which_nobody_knows_whether_it_was_kept_is_kept_once(
     assert (await begin(world, key)).operation_id == first.operation_id
     assert await count(world) == 1
     assert kinds(await world.events(first.operation_id)) == ["operation_started", "checkpoint_pending 1"]
+
+
+async def test_whoever_is_refused_is_told_whether_it_is_known_that_nothing_was_recorded(
+    world: World, store: TroubledStore
+) -> None:
+    store.at_write, store.trouble = frozenset([1]), Trouble.KEPT_UNTOLD
+    with pytest.raises(Unavailable, match="it is not known whether this was recorded"):
+        await begin(world, None)
+    assert await count(world) == 1
+    store.condition.failed(StoreUnavailable("the disk is full"))
+    with pytest.raises(Unavailable, match="nothing was recorded"):
+        await begin(world, None)
+    assert await count(world) == 1
 
 
 async def test_a_fault_while_a_request_is_looked_up_is_an_answer_and_leaves_the_way_free(

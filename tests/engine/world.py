@@ -27,6 +27,7 @@ from hmsactd.engine.letter import Answer, RequestKey
 from hmsactd.engine.requests import Done, Requests
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.engine.tickets import Tickets
+from hmsactd.engine.tokens import Tokens
 from hmsactd.errors import Unavailable
 from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.store import Store
@@ -101,10 +102,18 @@ class Everybody:
 class World:
     """A daemon's inside: committer, engine, requests. `kill` and `open` again is a crash and a restart."""
 
-    def __init__(self, store: Store, tasks: asyncio.TaskGroup, *, limits: Limits = LIMITS, keys: Keys = KEYS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tasks: asyncio.TaskGroup,
+        *,
+        limits: Limits = LIMITS,
+        keys: Keys = KEYS,
+        clock: StillClock | None = None,
+    ) -> None:
         self.store = store
         self.tasks = tasks
-        self.clock = StillClock()
+        self.clock = clock or StillClock()
         self.everybody = Everybody()
         self._limits = limits
         self._keys = keys
@@ -120,9 +129,9 @@ class World:
         """Start, as a daemon does; returns once it has recovered."""
         self.timelines = await Timelines.open(self.store, self._keys)
         self.requests = Requests(self.store, self.timelines)
-        tickets = Tickets(self._keys.payload)
+        tickets, tokens = Tickets(self._keys.payload), Tokens(self._keys.payload)
         self.engine = Engine(
-            self.store, self.timelines, self.clock, self.everybody, self.everybody, self._limits, tickets
+            self.store, self.timelines, self.clock, self.everybody, self.everybody, self._limits, tickets, tokens
         )
         is_ready = asyncio.Event()
         self._life = self.tasks.create_task(self._live(is_ready), name="daemon")

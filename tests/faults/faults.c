@@ -28,6 +28,10 @@ struct plan {
     int32_t write_fails;     /* so many of the next writes fail with EIO; -1: all */
     int32_t fsyncs_failed;   /* counted for the test */
     int32_t writes_failed;
+    int32_t writes_before;   /* so many writes succeed before write_fails counts */
+    int32_t fsyncs_before;   /* and so many fsyncs */
+    int32_t growths_before;  /* and so many writes by which a file grows, or files that are made */
+    int32_t growth_fails;    /* so many of the growths after that fail with ENOSPC; -1: all, and the disk is full */
 };
 
 static struct plan *plan;
@@ -60,20 +64,27 @@ static int is_ours(int fd) {
     return is_ours_path(path);
 }
 
-static int takes_place(int32_t *left) {
+static int takes_place(int32_t *before, int32_t *left) {
+    if (*before > 0) return (*before)--, 0;
     if (*left < 0) return 1;
     if (*left == 0) return 0;
     (*left)--;
     return 1;
 }
 
+static int is_full(void) { return plan->is_full || (plan->growths_before == 0 && plan->growth_fails < 0); }
+
+static int growth_refuses(void) {
+    if (!plan->is_full && !takes_place(&plan->growths_before, &plan->growth_fails)) return 0;
+    return plan->writes_failed++, errno = ENOSPC, 1;
+}
+
 static int refuses(int fd, int64_t until) {
     struct stat found;
     if (!is_ours(fd)) return 0;
     if (plan->is_read_only) return errno = EROFS, 1;
-    if (takes_place(&plan->write_fails)) return plan->writes_failed++, errno = EIO, 1;
-    if (plan->is_full && (fstat(fd, &found) || until > found.st_size)) return plan->writes_failed++, errno = ENOSPC, 1;
-    return 0;
+    if (takes_place(&plan->writes_before, &plan->write_fails)) return plan->writes_failed++, errno = EIO, 1;
+    return (fstat(fd, &found) || until > found.st_size) && growth_refuses();
 }
 
 #define NEXT(name) (next ? next : (next = dlsym(RTLD_NEXT, #name)))
@@ -91,7 +102,7 @@ ssize_t write(int fd, const void *data, size_t count) {
     return plan && is_ours(fd) && refuses(fd, lseek(fd, 0, SEEK_CUR) + count) ? -1 : NEXT(write)(fd, data, count);
 }
 static int fsync_refuses(int fd) {
-    if (!is_ours(fd) || !takes_place(&plan->fsync_fails)) return 0;
+    if (!is_ours(fd) || !takes_place(&plan->fsyncs_before, &plan->fsync_fails)) return 0;
     plan->fsyncs_failed++;
     errno = EIO;
     return 1;
@@ -107,8 +118,7 @@ int fdatasync(int fd) {
 static int open_refuses(const char *path, int flags) {
     if (!is_ours_path(path)) return 0;
     if (plan->is_read_only && (flags & O_ACCMODE) != O_RDONLY) return errno = EROFS, 1;
-    if (plan->is_full && (flags & O_CREAT) && access(path, F_OK)) return errno = ENOSPC, 1;
-    return 0;
+    return (flags & O_CREAT) && access(path, F_OK) && growth_refuses();
 }
 #define OPEN(name)                                                                   \
     int name(const char *path, int flags, ...) {                                     \
@@ -125,7 +135,7 @@ OPEN(open64)
 static void tell(struct statvfs *found) {
     if (plan->is_read_only) found->f_flag |= ST_RDONLY;
     if (plan->free_bytes >= 0) found->f_bavail = plan->free_bytes / found->f_frsize;
-    if (plan->is_full) found->f_bavail = 0;
+    if (is_full()) found->f_bavail = 0;
 }
 int statvfs(const char *path, struct statvfs *found) {
     static int (*next)(const char *, struct statvfs *);

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("faults.c")
-LAYOUT = struct.Struct("=qqiiiiii")
+LAYOUT = struct.Struct("=qq10i")
 NAMES = (
     "free_bytes",
     "clock_ahead_ns",
@@ -19,6 +19,10 @@ NAMES = (
     "write_fails",
     "fsyncs_failed",
     "writes_failed",
+    "writes_before",
+    "fsyncs_before",
+    "growths_before",
+    "growth_fails",
 )
 
 

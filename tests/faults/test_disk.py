@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import grpc
@@ -169,3 +171,23 @@ def test_a_disk_that_fails_at_the_start_is_told_in_a_sentence(
     assert sentence in tower.last_words()
     faults.set(**dict.fromkeys(fault, 0))
     tower.start()
+
+
+@pytest.mark.timeout(120)
+def test_a_bulk_start_waits_out_a_disk_that_is_full_and_starts_everything_once(tower: Tower, faults: Faults) -> None:
+    tower.environment["HMSACTD_STORE__FREE_BYTES_MIN"] = "0"
+    tower.start()
+
+    def items() -> Iterator[dict[str, object]]:
+        for number in range(2_000):
+            if number == 1_000:
+                faults.set(is_full=1)
+                until(lambda: refused_start(tower).reason == "DISK_FULL", "single starts are refused")
+                Timer(2, lambda: faults.set(is_full=0)).start()
+            yield {"input": number}
+
+    with tower.orchestrator() as act:
+        results = list(act.start_many(items(), steps=json.loads(FLOW)))
+        assert [str(result.error) for result in results if result.error is not None] == []
+        assert len({result.operation for result in results}) == act.count() == 2_000
+    assert tower.stop() == 0

@@ -109,6 +109,8 @@ def _to_step(item: StepItem) -> list[i.Input]:
                 i.StepErred(worker, instance, attempt, "NO_SUCH_CITIZEN", is_permanent=True),
                 i.WorkerLost(DAEMON, instance, attempt),
                 i.HeartbeatMissed(DAEMON, instance, attempt),
+                i.StepDeferred(worker, instance, attempt, 20_000),
+                i.CompleteStep(worker, instance, attempt, payload("by batch")),
             ]
 
 

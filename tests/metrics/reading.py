@@ -19,6 +19,7 @@ Series = dict[tuple[str, ...], float]
 
 ORDER = (
     "namespace",
+    "action",
     "definition",
     "checkpoint",
     "svc",

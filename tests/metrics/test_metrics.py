@@ -48,6 +48,9 @@ CONTRACT = {
     "hmsact_data_free_bytes": (),
     "hmsact_clock_jumps": ("direction",),
     "hmsact_called_service_state": ("svc",),
+    "hmsact_jobs": ("namespace", "action", "state"),
+    "hmsact_jobs_ended": ("namespace", "action", "state"),
+    "hmsact_job_operations": ("namespace", "action", "outcome"),
     "hmsact_called_seconds": ("svc", "outcome"),
 }
 
@@ -200,6 +203,7 @@ async def test_every_series_of_a_flow_is_there_at_0_before_anything_happens() ->
     metrics.watched.watch_queues(list)
     metrics.watched.watch_workers(dict)
     metrics.watched.watch_pending(list)
+    metrics.watched.watch_jobs(dict)
     found = await scrape(metrics)
     assert all(value == 0 for value in found.samples.values())
     place = ("default", "flow")
@@ -243,6 +247,7 @@ async def test_metrics_and_labels_are_those_of_the_contract() -> None:
     metrics.watched.watch_queues(list)
     metrics.watched.watch_workers(dict)
     metrics.watched.watch_pending(list)
+    metrics.watched.watch_jobs(dict)
     metrics.called.service_became("IRS", "closed")
     families = (await scrape(metrics)).families
     found = {

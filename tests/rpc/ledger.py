@@ -102,7 +102,7 @@ class Ledger:
 
 def desk_of(store: Store, timelines: Timelines, settings: Settings | None = None) -> Desk:
     nobody: Any = None
-    return Desk(settings or Settings(), Bounds(), StillClock(), development(), store, timelines, nobody, nobody)
+    return Desk(settings or Settings(), Bounds(), StillClock(), development(), store, timelines, nobody, nobody, nobody)
 
 
 def everything_of(store: Store, timelines: Timelines, patience: Patience | None = None) -> Everything:

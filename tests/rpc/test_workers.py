@@ -39,7 +39,8 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def servicer(world: World) -> WorkerServicer:
-    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests)
+    nobody: Any = None
+    parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests, nobody)
     return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX))
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hmsact import Orchestrator
 from hmsact.event import NARRATED_KINDS, Event, Reader
 from hmsact.render import _HAPPENINGS, elapsed_text, event_text, visible
@@ -25,6 +26,11 @@ def text(kind: str, name: str = "", **facts: Any) -> str:
     ("told", "expected"),
     [
         (event(1, "step_done", "validate_form"), "00:00 VALIDATE_FORM → done"),
+        (event(1, "step_deferred", "eligibility_check"), "00:00 ELIGIBILITY_CHECK → deferred"),
+        (
+            event(1, "step_deferred", "eligibility_check", due_time=Timestamp(seconds=1_772_532_134)),
+            "00:00 ELIGIBILITY_CHECK → deferred, to be completed by 2026-03-03 10:02 UTC",
+        ),
         (
             event(1, "step_failed", "eligibility_check", after_s=1.9, retry=1, retries=3),
             "00:01 ELIGIBILITY_CHECK → failed, retry 1/3",

@@ -21,6 +21,7 @@ def call(attempt: int = 1, **said: object) -> Call:
         "outputs": {"eligibility_check": b'{"eligible":true}', "notify": b"null"},
         "skipped": ("notify",),
         "left_out": ("scan",),
+        "completion_token": "done_abc",
     }
     return Call(**{**facts, **said})  # type: ignore[arg-type]
 

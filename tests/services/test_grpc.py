@@ -64,7 +64,7 @@ async def test_the_request_says_everything_that_a_worker_is_told(treasury: GrpcA
     assert asked.input == call().input
     assert dict(asked.outputs) == call().outputs
     assert (list(asked.skipped), list(asked.left_out)) == (["notify"], ["scan"])
-    assert asked.completion_token == ""
+    assert asked.completion_token == "done_abc"
     assert 0 < asked.deadline.ToMicroseconds() - soon(0) <= 20_000_000
     (remaining_s,) = treasury.remaining_s
     assert remaining_s is not None

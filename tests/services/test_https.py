@@ -76,7 +76,7 @@ async def test_the_request_says_everything_that_a_worker_is_told(treasury: Agenc
         "instance": 3,
         "attempt": 1,
         "idempotency_key": f"{OPERATION}/3",
-        "completion_token": "",
+        "completion_token": "done_abc",
         "input": {"loan": "FSA-1", "name": "Zoë"},
         "outputs": {"eligibility_check": {"eligible": True}, "notify": None},
         "skipped": ["notify"],

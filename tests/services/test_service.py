@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hmsactd.core import events as e
-from hmsactd.core.inputs import Cancel
+from hmsactd.core.inputs import Cancel, CompleteStep
 from hmsactd.services.outcome import Deferred, Done, Failed
-from tests.core.dialogue import OPERATOR
+from hmsactd.timeline.payloads import commit
+from tests.core.dialogue import OPERATOR, service
 from tests.engine.trouble import TroubledStore
 from tests.engine.world import SECOND, SPACE, World, flow_of, kinds, living, step, with_heartbeat
 from tests.services.service import GONE, Agency, Told, called, made, running
 
 ASK = flow_of(step("ask", "Irs"))
+BATCH = service("Batch")
 
 
 @pytest.fixture
@@ -113,14 +115,49 @@ async def test_an_output_that_cannot_be_kept_fails_the_step_for_good(
         assert (failed.code, failed.retry_at) == ("BAD_OUTPUT", None)
 
 
-async def test_a_deferred_step_is_turned_down_for_now(world: World, agency: Agency, told: Told) -> None:
+async def test_a_deferred_step_costs_no_place_and_is_completed_with_the_token_that_came_with_its_call(
+    world: World, agency: Agency, told: Told
+) -> None:
     agency.answer = lambda _: Deferred(None)
+    async with running(made(world, agency, told, called(concurrency=1))) as irs:
+        started = [await world.started(ASK) for _ in range(3)]
+        await world.quiet()
+        assert len(agency.calls) == 3
+        assert irs.session.held == {}
+        assert told.outcomes == ["deferred"] * 3
+        found = world.engine.tokens.read(agency.calls[1].completion_token)
+        assert found == (SPACE, "Irs", agency.calls[1].key)
+        await world.tell(started[1], CompleteStep(BATCH, 1, 1, commit(b'"later"')))
+        assert [await world.stands(each) for each in started] == ["running", "completed", "running"]
+
+
+@pytest.mark.parametrize(("until_s", "over_at_s"), [(90, 90), (-5, 0)], ids=["in time", "too late already"])
+async def test_a_service_that_defers_until_a_time_has_until_then(
+    world: World, agency: Agency, told: Told, until_s: int, over_at_s: int
+) -> None:
+    agency.answer = lambda _: Deferred(world.clock.now() + until_s * SECOND)
+    async with running(made(world, agency, told, called())):
+        operation_id = await world.started(flow_of(step("ask", "Irs", timeout="30s")))
+        await world.pass_time(100)
+        (deferred, *_) = [each for each in await world.events(operation_id) if isinstance(each, e.StepDeferred)]
+        (failed, *_) = await failed_of(world, operation_id)
+        assert deferred.due_at is not None
+        assert (deferred.due_at - deferred.at) // SECOND == over_at_s
+        assert failed.code == "TIMEOUT"
+        assert 0 <= failed.at - deferred.due_at <= SECOND
+
+
+async def test_a_completion_that_is_quicker_than_the_answer_counts(world: World, agency: Agency, told: Told) -> None:
+    agency.answer = lambda _: None
     async with running(made(world, agency, told, called())):
         operation_id = await world.started(ASK)
         await world.quiet()
-        (failed,) = await failed_of(world, operation_id)
-        assert (failed.code, failed.retry_at) == ("DEFERRED_UNSUPPORTED", None)
-        assert told.outcomes == ["deferred"]
+        await world.tell(operation_id, CompleteStep(BATCH, 1, 1, commit(b"1")))
+        await world.quiet()
+        assert agency.cut_off == [operation_id]
+        assert told.outcomes == ["withdrawn"]
+        assert told.states == ["closed"]
+        assert kinds(await world.events(operation_id))[2:] == ["step_done 1.1", "operation_completed"]
 
 
 async def test_a_fault_of_ours_fails_the_call_and_nothing_else(

@@ -249,7 +249,7 @@ WHERES = st.builds(
     labels=st.sampled_from([(), (), (("office", "east"),), (("office", "east"), ("year", "2026"))]),
     labels_there=st.sampled_from([(), (), ("year",)]),
     words=st.lists(WORDS, max_size=2).map(tuple),
-    awaits=st.sampled_from([(), (), ("decision",), ("worker", "report")]),
+    awaits=st.sampled_from([(), (), ("decision",), ("worker", "report"), ("completion",)]),
     awaits_who=st.sampled_from([(), (), ("officer",), ("IRS", "officer")]),
     awaits_person=st.sampled_from([None, None, None, "dev:lee"]),
     alarms=st.sampled_from([(), (), ("breached",), ("breached", "at_risk")]),
@@ -277,7 +277,13 @@ def any_row(name: str, now: int, chance: random.Random) -> Summary:
 def changed(row: Summary, now: int, chance: random.Random) -> Summary:
     """The same a little later."""
     awaits, who, session = chance.choice(
-        [("decision", "officer", None), ("worker", "IRS", None), ("report", "IRS", "s"), ("", "IRS", None)]
+        [
+            ("decision", "officer", None),
+            ("worker", "IRS", None),
+            ("report", "IRS", "s"),
+            ("completion", "IRS", None),
+            ("", "IRS", None),
+        ]
     )
     ends = chance.random() < 0.3
     return replace(

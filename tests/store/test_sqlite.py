@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hmsactd.store import select
-from hmsactd.store.errors import DataRefused, Unavailable
+from hmsactd.store.errors import DataRefused, Trouble, Unavailable
 from hmsactd.store.migrate import Migration, known_migrations, migrate
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Birth, PayloadRow
@@ -132,6 +132,15 @@ async def test_a_failed_write_is_not_tried_again_on_the_same_connection(
         await writer.keep(summary("op_2"), payloads=[PayloadRow(1, "input", bytes(1_000_000))])
     await store.reopen()
     assert store._writer is not before
+
+
+async def test_while_it_can_not_be_opened_anew_it_says_what_the_trouble_is(writer: Writer, store: SqliteStore) -> None:
+    await writer.keep(summary("op_1"))
+    await store._close_writer()
+    store.condition.failed(Unavailable("the disk reports an error", Trouble.IO_ERROR))
+    with pytest.raises(Unavailable, match="the disk reports an error") as refused:
+        await store.erase("default", "op_1")
+    assert refused.value.trouble is Trouble.IO_ERROR
 
 
 async def test_erased_words_are_gone_from_the_files(writer: Writer, store: SqliteStore, path: Path) -> None:

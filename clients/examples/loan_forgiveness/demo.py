@@ -53,6 +53,7 @@ def main() -> int:
                 if event.kind == "checkpoint_pending":
                     have_it_approved(event, address, is_asked)
             replay(act, operation)
+            explain(operation, address)
             export.write_bytes(act.export(operation))
             key = act.info().verifier_key
         is_verified = prove(export, key)
@@ -103,9 +104,9 @@ def free(host: str, port: int) -> str:
 
 
 def have_it_approved(event: Event, address: str, is_asked: bool) -> None:
-    command = [HMSACT, "approve", event.operation_id, event.name, "--token", OFFICER, "--comment", COMMENT]
-    if address != "127.0.0.1:7400":
-        command += ["--address", address]
+    command = hmsact(
+        "approve", event.operation_id, event.name, "--token", OFFICER, "--comment", COMMENT, address=address
+    )
     if is_asked:
         say("The flow waits for an officer. Be one, in another terminal, in any directory (Ctrl-C ends this):")
         say(f"  {shlex.join(command)}\n")
@@ -124,6 +125,18 @@ def replay(act: Orchestrator, operation: Operation) -> None:
     if operation.state == "completed":
         say("What the applicant was told:")
         print("\n".join(f"  {line}".rstrip() for line in operation.output["body"].splitlines()))
+
+
+def explain(operation: Operation, address: str) -> None:
+    command = hmsact("why", operation.id, address=address)
+    say("The applicant calls and asks. Whoever answers reads it to them:\n")
+    print(f"$ {shlex.join(command)}", flush=True)
+    subprocess.run(command, check=True)
+
+
+def hmsact(*arguments: str, address: str) -> list[str]:
+    """The command for the daemon of the demo."""
+    return [HMSACT, *arguments, *(["--address", address] if address != "127.0.0.1:7400" else [])]
 
 
 def prove(export: Path, key: str) -> bool:

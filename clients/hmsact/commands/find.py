@@ -74,6 +74,8 @@ def _awaited(operation: Operation) -> str:
             return f"{awaited.name}: a worker of {awaited.who}{since}"
         case "report":
             return f"{awaited.name}: {awaited.who} at work{since}"
+        case "completion":
+            return f"{awaited.name}: {awaited.who} to complete it{since}"
         case "decision":
             return f"{awaited.name}: a decision of {awaited.who}{since}"
         case "operator":
@@ -125,6 +127,10 @@ def _notes(item: ItemStatus) -> list[str]:
     notes = []
     if item.attempt > 1:
         notes.append(f"attempt {item.attempt}")
+    if item.deferred_time:
+        notes.append(f"deferred since {local(item.deferred_time)}")
+    if item.completion_due_time:
+        notes.append(f"to be completed by {local(item.completion_due_time)}")
     if item.retry_time:
         notes.append(f"next at {local(item.retry_time)}")
     if item.code and item.state not in ("done", "skipped"):

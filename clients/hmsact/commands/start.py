@@ -44,14 +44,12 @@ def start(
          {"checkpoint": "human_review", "role": "fsa.officer"}]}
     hmsact start flow.json --input '{"income": 41250}' --key case-7 --label office=east
     """
-    definition = _json(_contents(file), file)
-    if not isinstance(definition, dict):
-        raise click.UsageError(f"{file} holds no definition: it is not a JSON object")
+    definition = definition_in(file)
     with invocation.orchestrator() as act:
         try:
             operation = act.start(
                 steps=definition,
-                input=_input(input_text),
+                input=read_json(input_text, "--input"),
                 key=key,
                 labels=dict(map(label, labels)),
                 request_id=request_id,
@@ -59,19 +57,33 @@ def start(
                 requested_by=requested_by,
             )
         except InvalidArgument as error:
-            if not all(fault.field.startswith("definition") for fault in error.violations) or not error.violations:
+            if not is_of_definition(error):
                 raise
             say_faults(error, file)
             raise click.exceptions.Exit(1) from error
         invocation.say(operation.as_json(), operation.id)
 
 
-def _input(text: str | None) -> Any:
+def definition_in(file: str) -> dict[str, Any]:
+    """The definition that a file holds."""
+    definition = _json(_contents(file), file)
+    if not isinstance(definition, dict):
+        raise click.UsageError(f"{file} holds no definition: it is not a JSON object")
+    return definition
+
+
+def is_of_definition(error: InvalidArgument) -> bool:
+    """True if nothing is wrong but the definition."""
+    return bool(error.violations) and all(fault.field.startswith("definition") for fault in error.violations)
+
+
+def read_json(text: str | None, option: str) -> Any:
+    """The value that an option holds: JSON, or @ and a file that holds it; None if it was not said."""
     if text is None:
         return None
     if text.startswith("@"):
         return _json(_contents(text[1:]), text[1:])
-    return _json(text, "--input")
+    return _json(text, option)
 
 
 def _contents(file: str) -> str:

@@ -107,6 +107,8 @@ class EventData(_message.Message):
     FROM_STATE_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
     svc: _builtins.str
     """The service that does the step."""
     role: _builtins.str
@@ -135,13 +137,17 @@ class EventData(_message.Message):
     """The worker session that has the attempt."""
     clock: _builtins.str
     """How the clock of the operation behaves while paused: "run" or "stop"."""
+    via: _builtins.str
+    """How an outcome came: "token" if the attempt was completed with its token; empty if its worker reported it."""
+    job: _builtins.str
+    """The job over many operations that it was part of, "job_…"; whoever started that is the principal."""
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When the retry is due."""
 
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
-        """When the clock was due."""
+        """When the clock was due; by when a deferred attempt is to be completed."""
 
     @_builtins.property
     def clocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClockReading]:
@@ -167,10 +173,12 @@ class EventData(_message.Message):
         from_state: _builtins.str = ...,
         session: _builtins.str = ...,
         clock: _builtins.str = ...,
+        via: _builtins.str = ...,
+        job: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "retry_time", b"retry_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "clocks", b"clocks", "code", b"code", "count", b"count", "digest", b"digest", "due_time", b"due_time", "from_state", b"from_state", "late_ms", b"late_ms", "person", b"person", "retries", b"retries", "retry", b"retry", "retry_time", b"retry_time", "role", b"role", "session", b"session", "sla_ms", b"sla_ms", "svc", b"svc", "unseen", b"unseen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "clocks", b"clocks", "code", b"code", "count", b"count", "digest", b"digest", "due_time", b"due_time", "from_state", b"from_state", "job", b"job", "late_ms", b"late_ms", "person", b"person", "retries", b"retries", "retry", b"retry", "retry_time", b"retry_time", "role", b"role", "session", b"session", "sla_ms", b"sla_ms", "svc", b"svc", "unseen", b"unseen", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

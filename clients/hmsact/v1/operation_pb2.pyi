@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from hmsact.v1 import event_pb2 as _event_pb2
 from hmsact.v1 import principal_pb2 as _principal_pb2
 import builtins as _builtins
@@ -278,6 +279,8 @@ class StepStatus(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     IS_OUTPUT_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    DEFERRED_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETION_DUE_TIME_FIELD_NUMBER: _builtins.int
     state: Global___StepState.ValueType
     """Its state."""
     svc: _builtins.str
@@ -298,6 +301,14 @@ class StepStatus(_message.Message):
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due, while retrying."""
 
+    @_builtins.property
+    def deferred_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when its attempt is deferred; absent if it is not."""
+
+    @_builtins.property
+    def completion_due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when a deferred attempt is to be completed, or it has timed out; absent if nothing limits it."""
+
     def __init__(
         self,
         *,
@@ -310,10 +321,12 @@ class StepStatus(_message.Message):
         code: _builtins.str = ...,
         output: _builtins.bytes = ...,
         is_output_left_out: _builtins.bool = ...,
+        deferred_time: _timestamp_pb2.Timestamp | None = ...,
+        completion_due_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion_due_time", b"completion_due_time", "deferred_time", b"deferred_time", "retry_time", b"retry_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "is_output_left_out", b"is_output_left_out", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "completion_due_time", b"completion_due_time", "deferred_time", b"deferred_time", "is_output_left_out", b"is_output_left_out", "output", b"output", "retries", b"retries", "retries_used", b"retries_used", "retry_time", b"retry_time", "state", b"state", "svc", b"svc"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,8 +388,8 @@ class Awaited(_message.Message):
     SINCE_TIME_FIELD_NUMBER: _builtins.int
     DUE_TIME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"worker" (a step is queued), "report" (a worker has it), "decision" (a person), "operator" (stalled),
-    "clock" (a retry), or empty.
+    """"worker" (a step is queued), "report" (a worker has it), "completion" (it was deferred), "decision" (a person),
+    "operator" (stalled), "clock" (a retry), or empty.
     """
     who: _builtins.str
     """The service, or the role."""
@@ -714,6 +727,114 @@ class StartOperationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartOperationResponse: _TypeAlias = StartOperationResponse  # noqa: Y015
+
+@_typing.final
+class StartOperationsRequest(_message.Message):
+    """A batch of starts. Send the next without waiting for the results of this one, and read while you write: the daemon
+    reads on only while a few batches of a stream are without results.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """A number of the caller's own, by which the results name the batch."""
+    namespace: _builtins.str
+    """The namespace of starts that name none. It holds for the batches that follow, until another is named."""
+    definition: _builtins.bytes
+    """The definition of starts that bring none: said once, whatever the number of starts. It holds for the batches that
+    follow, until another is said.
+    """
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartOperationRequest]:
+        """The starts, up to 1,000. Give each a request_id: it is that of StartOperation, so that a start without an answer is
+        safe to send again, on another stream or by itself.
+        """
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        namespace: _builtins.str = ...,
+        definition: _builtins.bytes = ...,
+        starts: _abc.Iterable[Global___StartOperationRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "definition", b"definition", "namespace", b"namespace", "starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOperationsRequest: _TypeAlias = StartOperationsRequest  # noqa: Y015
+
+@_typing.final
+class StartOperationsResponse(_message.Message):
+    """Results of one batch. They come in the order in which the starts were sent; those of a large batch may be spread over
+    several messages. A batch without starts has one message without results.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """The number of the batch."""
+    first: _builtins.int
+    """Which of its starts the first result is of, from 0."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartResult]:
+        """What became of that start and of those after it, each recorded or refused."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        first: _builtins.int = ...,
+        results: _abc.Iterable[Global___StartResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "first", b"first", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOperationsResponse: _TypeAlias = StartOperationsResponse  # noqa: Y015
+
+@_typing.final
+class StartResult(_message.Message):
+    """What became of one start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> Global___StartOperationResponse:
+        """It has been started, or this request was carried out before."""
+
+    @_builtins.property
+    def refused(self) -> _status_pb2.Status:
+        """It has not: the status that StartOperation would have ended with, with its details."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___StartOperationResponse | None = ...,
+        refused: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "result", b"result", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "result", b"result", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["started", "refused"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___StartResult: _TypeAlias = StartResult  # noqa: Y015
 
 @_typing.final
 class GetOperationRequest(_message.Message):

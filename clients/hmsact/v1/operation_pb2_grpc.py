@@ -40,6 +40,11 @@ class OperationServiceStub(object):
                 request_serializer=hmsact_dot_v1_dot_operation__pb2.StartOperationRequest.SerializeToString,
                 response_deserializer=hmsact_dot_v1_dot_operation__pb2.StartOperationResponse.FromString,
                 _registered_method=True)
+        self.StartOperations = channel.stream_stream(
+                '/hmsact.v1.OperationService/StartOperations',
+                request_serializer=hmsact_dot_v1_dot_operation__pb2.StartOperationsRequest.SerializeToString,
+                response_deserializer=hmsact_dot_v1_dot_operation__pb2.StartOperationsResponse.FromString,
+                _registered_method=True)
         self.GetOperation = channel.unary_unary(
                 '/hmsact.v1.OperationService/GetOperation',
                 request_serializer=hmsact_dot_v1_dot_operation__pb2.GetOperationRequest.SerializeToString,
@@ -93,6 +98,14 @@ class OperationServiceServicer(object):
 
     def StartOperation(self, request, context):
         """Starts an operation from a definition. It has been recorded when the answer comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartOperations(self, request_iterator, context):
+        """Starts many operations: batches of starts one way, their results the other. Each start is carried out as
+        StartOperation would, by itself: what is wrong with one does not touch its neighbours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +182,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     request_deserializer=hmsact_dot_v1_dot_operation__pb2.StartOperationRequest.FromString,
                     response_serializer=hmsact_dot_v1_dot_operation__pb2.StartOperationResponse.SerializeToString,
             ),
+            'StartOperations': grpc.stream_stream_rpc_method_handler(
+                    servicer.StartOperations,
+                    request_deserializer=hmsact_dot_v1_dot_operation__pb2.StartOperationsRequest.FromString,
+                    response_serializer=hmsact_dot_v1_dot_operation__pb2.StartOperationsResponse.SerializeToString,
+            ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
                     request_deserializer=hmsact_dot_v1_dot_operation__pb2.GetOperationRequest.FromString,
@@ -243,6 +261,33 @@ class OperationService(object):
             '/hmsact.v1.OperationService/StartOperation',
             hmsact_dot_v1_dot_operation__pb2.StartOperationRequest.SerializeToString,
             hmsact_dot_v1_dot_operation__pb2.StartOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartOperations(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hmsact.v1.OperationService/StartOperations',
+            hmsact_dot_v1_dot_operation__pb2.StartOperationsRequest.SerializeToString,
+            hmsact_dot_v1_dot_operation__pb2.StartOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

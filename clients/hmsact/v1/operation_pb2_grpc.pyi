@@ -35,6 +35,10 @@ class OperationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OperationServiceAsyncStub: ...
     StartOperation: _grpc.UnaryUnaryMultiCallable[_operation_pb2.StartOperationRequest, _operation_pb2.StartOperationResponse]
     """Starts an operation from a definition. It has been recorded when the answer comes."""
+    StartOperations: _grpc.StreamStreamMultiCallable[_operation_pb2.StartOperationsRequest, _operation_pb2.StartOperationsResponse]
+    """Starts many operations: batches of starts one way, their results the other. Each start is carried out as
+    StartOperation would, by itself: what is wrong with one does not touch its neighbours.
+    """
     GetOperation: _grpc.UnaryUnaryMultiCallable[_operation_pb2.GetOperationRequest, _operation_pb2.GetOperationResponse]
     """Returns one operation with its flow."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_operation_pb2.ListOperationsRequest, _operation_pb2.ListOperationsResponse]
@@ -61,6 +65,10 @@ class OperationServiceAsyncStub(OperationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartOperation: _aio.UnaryUnaryMultiCallable[_operation_pb2.StartOperationRequest, _operation_pb2.StartOperationResponse]  # type: ignore[assignment]
     """Starts an operation from a definition. It has been recorded when the answer comes."""
+    StartOperations: _aio.StreamStreamMultiCallable[_operation_pb2.StartOperationsRequest, _operation_pb2.StartOperationsResponse]  # type: ignore[assignment]
+    """Starts many operations: batches of starts one way, their results the other. Each start is carried out as
+    StartOperation would, by itself: what is wrong with one does not touch its neighbours.
+    """
     GetOperation: _aio.UnaryUnaryMultiCallable[_operation_pb2.GetOperationRequest, _operation_pb2.GetOperationResponse]  # type: ignore[assignment]
     """Returns one operation with its flow."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_operation_pb2.ListOperationsRequest, _operation_pb2.ListOperationsResponse]  # type: ignore[assignment]
@@ -90,6 +98,16 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operation_pb2.StartOperationResponse, _abc.Awaitable[_operation_pb2.StartOperationResponse]]:
         """Starts an operation from a definition. It has been recorded when the answer comes."""
+
+    @_abc_1.abstractmethod
+    def StartOperations(
+        self,
+        request_iterator: _MaybeAsyncIterator[_operation_pb2.StartOperationsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_operation_pb2.StartOperationsResponse], _abc.AsyncIterator[_operation_pb2.StartOperationsResponse]]:
+        """Starts many operations: batches of starts one way, their results the other. Each start is carried out as
+        StartOperation would, by itself: what is wrong with one does not touch its neighbours.
+        """
 
     @_abc_1.abstractmethod
     def GetOperation(

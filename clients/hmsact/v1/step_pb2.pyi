@@ -76,7 +76,7 @@ class ExecuteRequest(_message.Message):
     input: _builtins.bytes
     """The input of the operation, a JSON text."""
     completion_token: _builtins.str
-    """What a deferred step is completed with later. Empty as long as the daemon takes no deferred steps."""
+    """What the attempt is completed with when it is deferred: by WorkerService.CompleteStep, from any process."""
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
         """When the daemon stops waiting for this attempt."""
@@ -189,7 +189,7 @@ class ExecuteResponse(_message.Message):
         UNTIL_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def until(self) -> _timestamp_pb2.Timestamp:
-            """By when, if that is known."""
+            """By when, if that is known: after that the attempt has timed out. Absent, the timeout of the step goes on."""
 
         def __init__(
             self,

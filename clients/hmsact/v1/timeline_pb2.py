@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from hmsact.v1 import account_pb2 as hmsact_dot_v1_dot_account__pb2
 from hmsact.v1 import event_pb2 as hmsact_dot_v1_dot_event__pb2
 from hmsact.v1 import operation_pb2 as hmsact_dot_v1_dot_operation__pb2
 from hmsact.v1 import options_pb2 as hmsact_dot_v1_dot_options__pb2
 from hmsact.v1 import principal_pb2 as hmsact_dot_v1_dot_principal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hmsact/v1/timeline.proto\x12\thmsact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15hmsact/v1/event.proto\x1a\x19hmsact/v1/operation.proto\x1a\x17hmsact/v1/options.proto\x1a\x19hmsact/v1/principal.proto\"x\n\x15WatchOperationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x11\n\tno_follow\x18\x04 \x01(\x08\x12\x14\n\x0cwith_records\x18\x05 \x01(\x08\"W\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"\x99\x01\n\x16WatchOperationResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x10.hmsact.v1.EventH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.hmsact.v1.HeartbeatH\x00\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.hmsact.v1.OperationStateB\x07\n\x05\x66rame\"\x9c\x01\n\x0b\x45ventFilter\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x10\n\x08narrated\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x66initions\x18\x03 \x03(\t\x12\x12\n\noperations\x18\x04 \x03(\t\x12\x10\n\x08subjects\x18\x05 \x03(\t\x12\x31\n\x0fprincipal_kinds\x18\x06 \x03(\x0e\x32\x18.hmsact.v1.PrincipalKind\"\x9a\x02\n\x12WatchEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x16.hmsact.v1.EventFilter\x12\x0f\n\x05\x61\x66ter\x18\x03 \x01(\tH\x00\x12\x18\n\x0e\x66rom_beginning\x18\x04 \x01(\x08H\x00\x12+\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\tno_follow\x18\x06 \x01(\x08\x12\x15\n\rwith_payloads\x18\x07 \x01(\x08\x12\x14\n\x0cwith_records\x18\x08 \x01(\x08\x12\x12\n\nwith_proof\x18\t \x01(\x08\x12\x14\n\x0c\x65\x61rlier_size\x18\n \x01(\x03\x42\x07\n\x05start\"\x84\x01\n\x0bPlacedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x1f\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x10.hmsact.v1.Event\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x13WatchEventsResponse\x12\x15\n\rfrom_position\x18\x01 \x01(\x03\x12\x13\n\x0bto_position\x18\x02 \x01(\x03\x12&\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x16.hmsact.v1.PlacedEvent\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06leaves\x18\x07 \x01(\x0c\x12\x0c\n\x04seal\x18\x08 \x01(\t\x12\x10\n\x08\x66rontier\x18\t \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\n \x03(\x0c\"\x8c\x01\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\tbackwards\x18\x05 \x01(\x08\x12\x14\n\x0cwith_records\x18\x06 \x01(\x08\"O\n\x12ListEventsResponse\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.hmsact.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x16\x45xportOperationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x15\n\rearlier_sizes\x18\x03 \x03(\x03\"\'\n\x17\x45xportOperationResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\xbb\x03\n\x0fTimelineService\x12m\n\x0eWatchOperation\x12 .hmsact.v1.WatchOperationRequest\x1a!.hmsact.v1.WatchOperationResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read0\x01\x12\x64\n\x0bWatchEvents\x12\x1d.hmsact.v1.WatchEventsRequest\x1a\x1e.hmsact.v1.WatchEventsResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read0\x01\x12_\n\nListEvents\x12\x1c.hmsact.v1.ListEventsRequest\x1a\x1d.hmsact.v1.ListEventsResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read\x12r\n\x0f\x45xportOperation\x12!.hmsact.v1.ExportOperationRequest\x1a\".hmsact.v1.ExportOperationResponse\"\x16\x90\x02\x01\x8a\x91$\x0ftimeline.export0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hmsact/v1/timeline.proto\x12\thmsact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17hmsact/v1/account.proto\x1a\x15hmsact/v1/event.proto\x1a\x19hmsact/v1/operation.proto\x1a\x17hmsact/v1/options.proto\x1a\x19hmsact/v1/principal.proto\"x\n\x15WatchOperationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x11\n\tno_follow\x18\x04 \x01(\x08\x12\x14\n\x0cwith_records\x18\x05 \x01(\x08\"W\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"\x99\x01\n\x16WatchOperationResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x10.hmsact.v1.EventH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.hmsact.v1.HeartbeatH\x00\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.hmsact.v1.OperationStateB\x07\n\x05\x66rame\"\x9c\x01\n\x0b\x45ventFilter\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x10\n\x08narrated\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x66initions\x18\x03 \x03(\t\x12\x12\n\noperations\x18\x04 \x03(\t\x12\x10\n\x08subjects\x18\x05 \x03(\t\x12\x31\n\x0fprincipal_kinds\x18\x06 \x03(\x0e\x32\x18.hmsact.v1.PrincipalKind\"\x9a\x02\n\x12WatchEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x16.hmsact.v1.EventFilter\x12\x0f\n\x05\x61\x66ter\x18\x03 \x01(\tH\x00\x12\x18\n\x0e\x66rom_beginning\x18\x04 \x01(\x08H\x00\x12+\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\tno_follow\x18\x06 \x01(\x08\x12\x15\n\rwith_payloads\x18\x07 \x01(\x08\x12\x14\n\x0cwith_records\x18\x08 \x01(\x08\x12\x12\n\nwith_proof\x18\t \x01(\x08\x12\x14\n\x0c\x65\x61rlier_size\x18\n \x01(\x03\x42\x07\n\x05start\"\x84\x01\n\x0bPlacedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x1f\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x10.hmsact.v1.Event\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x13WatchEventsResponse\x12\x15\n\rfrom_position\x18\x01 \x01(\x03\x12\x13\n\x0bto_position\x18\x02 \x01(\x03\x12&\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x16.hmsact.v1.PlacedEvent\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06leaves\x18\x07 \x01(\x0c\x12\x0c\n\x04seal\x18\x08 \x01(\t\x12\x10\n\x08\x66rontier\x18\t \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\n \x03(\x0c\"\x8c\x01\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\tbackwards\x18\x05 \x01(\x08\x12\x14\n\x0cwith_records\x18\x06 \x01(\x08\"O\n\x12ListEventsResponse\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.hmsact.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x17\x45xplainOperationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\"?\n\x18\x45xplainOperationResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Account\"X\n\x16\x45xportOperationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x15\n\rearlier_sizes\x18\x03 \x03(\x03\"\'\n\x17\x45xportOperationResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\xae\x04\n\x0fTimelineService\x12m\n\x0eWatchOperation\x12 .hmsact.v1.WatchOperationRequest\x1a!.hmsact.v1.WatchOperationResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read0\x01\x12\x64\n\x0bWatchEvents\x12\x1d.hmsact.v1.WatchEventsRequest\x1a\x1e.hmsact.v1.WatchEventsResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read0\x01\x12_\n\nListEvents\x12\x1c.hmsact.v1.ListEventsRequest\x1a\x1d.hmsact.v1.ListEventsResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read\x12q\n\x10\x45xplainOperation\x12\".hmsact.v1.ExplainOperationRequest\x1a#.hmsact.v1.ExplainOperationResponse\"\x14\x90\x02\x01\x8a\x91$\rtimeline.read\x12r\n\x0f\x45xportOperation\x12!.hmsact.v1.ExportOperationRequest\x1a\".hmsact.v1.ExportOperationResponse\"\x16\x90\x02\x01\x8a\x91$\x0ftimeline.export0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,30 +43,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMELINESERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\212\221$\rtimeline.read'
   _globals['_TIMELINESERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_TIMELINESERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001\212\221$\rtimeline.read'
+  _globals['_TIMELINESERVICE'].methods_by_name['ExplainOperation']._loaded_options = None
+  _globals['_TIMELINESERVICE'].methods_by_name['ExplainOperation']._serialized_options = b'\220\002\001\212\221$\rtimeline.read'
   _globals['_TIMELINESERVICE'].methods_by_name['ExportOperation']._loaded_options = None
   _globals['_TIMELINESERVICE'].methods_by_name['ExportOperation']._serialized_options = b'\220\002\001\212\221$\017timeline.export'
-  _globals['_WATCHOPERATIONREQUEST']._serialized_start=174
-  _globals['_WATCHOPERATIONREQUEST']._serialized_end=294
-  _globals['_HEARTBEAT']._serialized_start=296
-  _globals['_HEARTBEAT']._serialized_end=383
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=386
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=539
-  _globals['_EVENTFILTER']._serialized_start=542
-  _globals['_EVENTFILTER']._serialized_end=698
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=701
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=983
-  _globals['_PLACEDEVENT']._serialized_start=986
-  _globals['_PLACEDEVENT']._serialized_end=1118
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1121
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1367
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1370
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1510
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1512
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1591
-  _globals['_EXPORTOPERATIONREQUEST']._serialized_start=1593
-  _globals['_EXPORTOPERATIONREQUEST']._serialized_end=1681
-  _globals['_EXPORTOPERATIONRESPONSE']._serialized_start=1683
-  _globals['_EXPORTOPERATIONRESPONSE']._serialized_end=1722
-  _globals['_TIMELINESERVICE']._serialized_start=1725
-  _globals['_TIMELINESERVICE']._serialized_end=2168
+  _globals['_WATCHOPERATIONREQUEST']._serialized_start=199
+  _globals['_WATCHOPERATIONREQUEST']._serialized_end=319
+  _globals['_HEARTBEAT']._serialized_start=321
+  _globals['_HEARTBEAT']._serialized_end=408
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=411
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=564
+  _globals['_EVENTFILTER']._serialized_start=567
+  _globals['_EVENTFILTER']._serialized_end=723
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=726
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1008
+  _globals['_PLACEDEVENT']._serialized_start=1011
+  _globals['_PLACEDEVENT']._serialized_end=1143
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1146
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1392
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1395
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1535
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1537
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1616
+  _globals['_EXPLAINOPERATIONREQUEST']._serialized_start=1618
+  _globals['_EXPLAINOPERATIONREQUEST']._serialized_end=1703
+  _globals['_EXPLAINOPERATIONRESPONSE']._serialized_start=1705
+  _globals['_EXPLAINOPERATIONRESPONSE']._serialized_end=1768
+  _globals['_EXPORTOPERATIONREQUEST']._serialized_start=1770
+  _globals['_EXPORTOPERATIONREQUEST']._serialized_end=1858
+  _globals['_EXPORTOPERATIONRESPONSE']._serialized_start=1860
+  _globals['_EXPORTOPERATIONRESPONSE']._serialized_end=1899
+  _globals['_TIMELINESERVICE']._serialized_start=1902
+  _globals['_TIMELINESERVICE']._serialized_end=2460
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from hmsact.v1 import account_pb2 as _account_pb2
 from hmsact.v1 import event_pb2 as _event_pb2
 from hmsact.v1 import operation_pb2 as _operation_pb2
 from hmsact.v1 import principal_pb2 as _principal_pb2
@@ -425,6 +426,60 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainOperationRequest(_message.Message):
+    """Asks for an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; "default" when empty."""
+    operation_id: _builtins.str
+    """The operation, or an unambiguous part of its id."""
+    time_zone: _builtins.str
+    """The time zone in which sentences tell times, by its IANA name, such as "America/New_York"; UTC when empty."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        operation_id: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "operation_id", b"operation_id", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOperationRequest: _TypeAlias = ExplainOperationRequest  # noqa: Y015
+
+@_typing.final
+class ExplainOperationResponse(_message.Message):
+    """An account, in English."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> _account_pb2.Account:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: _account_pb2.Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOperationResponse: _TypeAlias = ExplainOperationResponse  # noqa: Y015
 
 @_typing.final
 class ExportOperationRequest(_message.Message):

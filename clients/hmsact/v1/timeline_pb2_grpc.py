@@ -50,6 +50,11 @@ class TimelineServiceStub(object):
                 request_serializer=hmsact_dot_v1_dot_timeline__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=hmsact_dot_v1_dot_timeline__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.ExplainOperation = channel.unary_unary(
+                '/hmsact.v1.TimelineService/ExplainOperation',
+                request_serializer=hmsact_dot_v1_dot_timeline__pb2.ExplainOperationRequest.SerializeToString,
+                response_deserializer=hmsact_dot_v1_dot_timeline__pb2.ExplainOperationResponse.FromString,
+                _registered_method=True)
         self.ExportOperation = channel.unary_stream(
                 '/hmsact.v1.TimelineService/ExportOperation',
                 request_serializer=hmsact_dot_v1_dot_timeline__pb2.ExportOperationRequest.SerializeToString,
@@ -84,6 +89,13 @@ class TimelineServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainOperation(self, request, context):
+        """Tells in plain words what has happened to an operation, who decided, what is awaited, since when and by when.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportOperation(self, request, context):
         """Exports a timeline with its proofs, in parts that make one file when put together.
         """
@@ -108,6 +120,11 @@ def add_TimelineServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=hmsact_dot_v1_dot_timeline__pb2.ListEventsRequest.FromString,
                     response_serializer=hmsact_dot_v1_dot_timeline__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ExplainOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainOperation,
+                    request_deserializer=hmsact_dot_v1_dot_timeline__pb2.ExplainOperationRequest.FromString,
+                    response_serializer=hmsact_dot_v1_dot_timeline__pb2.ExplainOperationResponse.SerializeToString,
             ),
             'ExportOperation': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportOperation,
@@ -197,6 +214,33 @@ class TimelineService(object):
             '/hmsact.v1.TimelineService/ListEvents',
             hmsact_dot_v1_dot_timeline__pb2.ListEventsRequest.SerializeToString,
             hmsact_dot_v1_dot_timeline__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hmsact.v1.TimelineService/ExplainOperation',
+            hmsact_dot_v1_dot_timeline__pb2.ExplainOperationRequest.SerializeToString,
+            hmsact_dot_v1_dot_timeline__pb2.ExplainOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

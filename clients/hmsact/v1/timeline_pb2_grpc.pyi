@@ -43,6 +43,8 @@ class TimelineServiceStub:
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_timeline_pb2.ListEventsRequest, _timeline_pb2.ListEventsResponse]
     """Lists the events of an operation, forwards or backwards."""
+    ExplainOperation: _grpc.UnaryUnaryMultiCallable[_timeline_pb2.ExplainOperationRequest, _timeline_pb2.ExplainOperationResponse]
+    """Tells in plain words what has happened to an operation, who decided, what is awaited, since when and by when."""
     ExportOperation: _grpc.UnaryStreamMultiCallable[_timeline_pb2.ExportOperationRequest, _timeline_pb2.ExportOperationResponse]
     """Exports a timeline with its proofs, in parts that make one file when put together."""
 
@@ -61,6 +63,8 @@ class TimelineServiceAsyncStub(TimelineServiceStub):
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_timeline_pb2.ListEventsRequest, _timeline_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists the events of an operation, forwards or backwards."""
+    ExplainOperation: _aio.UnaryUnaryMultiCallable[_timeline_pb2.ExplainOperationRequest, _timeline_pb2.ExplainOperationResponse]  # type: ignore[assignment]
+    """Tells in plain words what has happened to an operation, who decided, what is awaited, since when and by when."""
     ExportOperation: _aio.UnaryStreamMultiCallable[_timeline_pb2.ExportOperationRequest, _timeline_pb2.ExportOperationResponse]  # type: ignore[assignment]
     """Exports a timeline with its proofs, in parts that make one file when put together."""
 
@@ -94,6 +98,14 @@ class TimelineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_timeline_pb2.ListEventsResponse, _abc.Awaitable[_timeline_pb2.ListEventsResponse]]:
         """Lists the events of an operation, forwards or backwards."""
+
+    @_abc_1.abstractmethod
+    def ExplainOperation(
+        self,
+        request: _timeline_pb2.ExplainOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_timeline_pb2.ExplainOperationResponse, _abc.Awaitable[_timeline_pb2.ExplainOperationResponse]]:
+        """Tells in plain words what has happened to an operation, who decided, what is awaited, since when and by when."""
 
     @_abc_1.abstractmethod
     def ExportOperation(

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from hmsact.v1 import operation_pb2 as hmsact_dot_v1_dot_operation__pb2
 from hmsact.v1 import options_pb2 as hmsact_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hmsact/v1/worker.proto\x12\thmsact.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17hmsact/v1/options.proto\"U\n\x07\x41ttempt\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x83\x01\n\x05Hello\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03svc\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x03(\t\x12\x15\n\rmax_in_flight\x18\x04 \x01(\x05\x12\x0f\n\x07session\x18\x05 \x01(\t\x12#\n\x07in_hand\x18\x06 \x03(\x0b\x32\x12.hmsact.v1.Attempt\"~\n\x06Report\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x1f\n\x04\x64one\x18\x02 \x01(\x0b\x32\x0f.hmsact.v1.DoneH\x00\x12#\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x11.hmsact.v1.FailedH\x00\x42\t\n\x07outcome\"\x16\n\x04\x44one\x12\x0e\n\x06output\x18\x01 \x01(\x0c\"j\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x11\n\tpermanent\x18\x03 \x01(\x08\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"=\n\x04\x42\x65\x61t\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x10\n\x08progress\x18\x02 \x01(\x0c\"\x9a\x01\n\x0bWorkRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.hmsact.v1.Hello\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.hmsact.v1.Report\x12\x1e\n\x05\x62\x65\x61ts\x18\x03 \x03(\x0b\x32\x0f.hmsact.v1.Beat\x12\x15\n\rmax_in_flight\x18\x04 \x01(\x05\x12\x0f\n\x07leaving\x18\x05 \x01(\x08\"\x81\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x04gone\x18\x03 \x03(\x0b\x32\x12.hmsact.v1.Attempt\x12\x19\n\x11payload_max_bytes\x18\x04 \x01(\x03\"\xe8\x02\n\x04\x43\x61ll\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05input\x18\x06 \x01(\x0c\x12-\n\x07outputs\x18\x07 \x03(\x0b\x32\x1c.hmsact.v1.Call.OutputsEntry\x12\x0f\n\x07skipped\x18\x08 \x03(\t\x12\x10\n\x08left_out\x18\t \x03(\t\x12\x12\n\ndefinition\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x1a.\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"r\n\x07Verdict\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.hmsact.v1.VerdictKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\">\n\tWithdrawn\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\xb1\x01\n\x0cWorkResponse\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Welcome\x12\x1e\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0f.hmsact.v1.Call\x12$\n\x08verdicts\x18\x03 \x03(\x0b\x32\x12.hmsact.v1.Verdict\x12\'\n\twithdrawn\x18\x04 \x03(\x0b\x32\x14.hmsact.v1.Withdrawn\x12\r\n\x05\x64rain\x18\x05 \x01(\x08*\x90\x01\n\x0bVerdictKind\x12\x1c\n\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15VERDICT_KIND_RECORDED\x10\x01\x12\x16\n\x12VERDICT_KIND_STALE\x10\x02\x12\x18\n\x14VERDICT_KIND_REFUSED\x10\x03\x12\x16\n\x12VERDICT_KIND_AGAIN\x10\x04\x32h\n\rWorkerService\x12W\n\x04Work\x12\x16.hmsact.v1.WorkRequest\x1a\x17.hmsact.v1.WorkResponse\"\x1a\x8a\x91$\nstep.serve\x92\x91$\x08workload(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hmsact/v1/worker.proto\x12\thmsact.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hmsact/v1/operation.proto\x1a\x17hmsact/v1/options.proto\"U\n\x07\x41ttempt\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x83\x01\n\x05Hello\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03svc\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x03(\t\x12\x15\n\rmax_in_flight\x18\x04 \x01(\x05\x12\x0f\n\x07session\x18\x05 \x01(\t\x12#\n\x07in_hand\x18\x06 \x03(\x0b\x32\x12.hmsact.v1.Attempt\"\xa7\x01\n\x06Report\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x1f\n\x04\x64one\x18\x02 \x01(\x0b\x32\x0f.hmsact.v1.DoneH\x00\x12#\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x11.hmsact.v1.FailedH\x00\x12\'\n\x08\x64\x65\x66\x65rred\x18\x04 \x01(\x0b\x32\x13.hmsact.v1.DeferredH\x00\x42\t\n\x07outcome\"5\n\x08\x44\x65\x66\x65rred\x12)\n\x06within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x04\x44one\x12\x0e\n\x06output\x18\x01 \x01(\x0c\"j\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x11\n\tpermanent\x18\x03 \x01(\x08\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"=\n\x04\x42\x65\x61t\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x10\n\x08progress\x18\x02 \x01(\x0c\"\x9a\x01\n\x0bWorkRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.hmsact.v1.Hello\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.hmsact.v1.Report\x12\x1e\n\x05\x62\x65\x61ts\x18\x03 \x03(\x0b\x32\x0f.hmsact.v1.Beat\x12\x15\n\rmax_in_flight\x18\x04 \x01(\x05\x12\x0f\n\x07leaving\x18\x05 \x01(\x08\"\x81\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x04gone\x18\x03 \x03(\x0b\x32\x12.hmsact.v1.Attempt\x12\x19\n\x11payload_max_bytes\x18\x04 \x01(\x03\"\x82\x03\n\x04\x43\x61ll\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05input\x18\x06 \x01(\x0c\x12-\n\x07outputs\x18\x07 \x03(\x0b\x32\x1c.hmsact.v1.Call.OutputsEntry\x12\x0f\n\x07skipped\x18\x08 \x03(\t\x12\x10\n\x08left_out\x18\t \x03(\t\x12\x12\n\ndefinition\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x0c \x01(\t\x1a.\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"r\n\x07Verdict\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.hmsact.v1.VerdictKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\">\n\tWithdrawn\x12#\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Attempt\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\xb1\x01\n\x0cWorkResponse\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.hmsact.v1.Welcome\x12\x1e\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0f.hmsact.v1.Call\x12$\n\x08verdicts\x18\x03 \x03(\x0b\x32\x12.hmsact.v1.Verdict\x12\'\n\twithdrawn\x18\x04 \x03(\x0b\x32\x14.hmsact.v1.Withdrawn\x12\r\n\x05\x64rain\x18\x05 \x01(\x08\"\xa7\x01\n\x13\x43ompleteStepRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x03 \x01(\t\x12\x1f\n\x04\x64one\x18\x04 \x01(\x0b\x32\x0f.hmsact.v1.DoneH\x00\x12#\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x11.hmsact.v1.FailedH\x00\x42\t\n\x07outcome\"f\n\x14\x43ompleteStepResponse\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\x12%\n\x08recorded\x18\x03 \x01(\x0b\x32\x13.hmsact.v1.Recorded*\x90\x01\n\x0bVerdictKind\x12\x1c\n\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15VERDICT_KIND_RECORDED\x10\x01\x12\x16\n\x12VERDICT_KIND_STALE\x10\x02\x12\x18\n\x14VERDICT_KIND_REFUSED\x10\x03\x12\x16\n\x12VERDICT_KIND_AGAIN\x10\x04\x32\xd5\x01\n\rWorkerService\x12W\n\x04Work\x12\x16.hmsact.v1.WorkRequest\x1a\x17.hmsact.v1.WorkResponse\"\x1a\x8a\x91$\nstep.serve\x92\x91$\x08workload(\x01\x30\x01\x12k\n\x0c\x43ompleteStep\x12\x1e.hmsact.v1.CompleteStepRequest\x1a\x1f.hmsact.v1.CompleteStepResponse\"\x1a\x8a\x91$\nstep.serve\x92\x91$\x08workloadb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALL_OUTPUTSENTRY']._serialized_options = b'8\001'
   _globals['_WORKERSERVICE'].methods_by_name['Work']._loaded_options = None
   _globals['_WORKERSERVICE'].methods_by_name['Work']._serialized_options = b'\212\221$\nstep.serve\222\221$\010workload'
-  _globals['_VERDICTKIND']._serialized_start=1684
-  _globals['_VERDICTKIND']._serialized_end=1828
-  _globals['_ATTEMPT']._serialized_start=127
-  _globals['_ATTEMPT']._serialized_end=212
-  _globals['_HELLO']._serialized_start=215
-  _globals['_HELLO']._serialized_end=346
-  _globals['_REPORT']._serialized_start=348
-  _globals['_REPORT']._serialized_end=474
-  _globals['_DONE']._serialized_start=476
-  _globals['_DONE']._serialized_end=498
-  _globals['_FAILED']._serialized_start=500
-  _globals['_FAILED']._serialized_end=606
-  _globals['_BEAT']._serialized_start=608
-  _globals['_BEAT']._serialized_end=669
-  _globals['_WORKREQUEST']._serialized_start=672
-  _globals['_WORKREQUEST']._serialized_end=826
-  _globals['_WELCOME']._serialized_start=829
-  _globals['_WELCOME']._serialized_end=958
-  _globals['_CALL']._serialized_start=961
-  _globals['_CALL']._serialized_end=1321
-  _globals['_CALL_OUTPUTSENTRY']._serialized_start=1275
-  _globals['_CALL_OUTPUTSENTRY']._serialized_end=1321
-  _globals['_VERDICT']._serialized_start=1323
-  _globals['_VERDICT']._serialized_end=1437
-  _globals['_WITHDRAWN']._serialized_start=1439
-  _globals['_WITHDRAWN']._serialized_end=1501
-  _globals['_WORKRESPONSE']._serialized_start=1504
-  _globals['_WORKRESPONSE']._serialized_end=1681
-  _globals['_WORKERSERVICE']._serialized_start=1830
-  _globals['_WORKERSERVICE']._serialized_end=1934
+  _globals['_WORKERSERVICE'].methods_by_name['CompleteStep']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['CompleteStep']._serialized_options = b'\212\221$\nstep.serve\222\221$\010workload'
+  _globals['_VERDICTKIND']._serialized_start=2108
+  _globals['_VERDICTKIND']._serialized_end=2252
+  _globals['_ATTEMPT']._serialized_start=154
+  _globals['_ATTEMPT']._serialized_end=239
+  _globals['_HELLO']._serialized_start=242
+  _globals['_HELLO']._serialized_end=373
+  _globals['_REPORT']._serialized_start=376
+  _globals['_REPORT']._serialized_end=543
+  _globals['_DEFERRED']._serialized_start=545
+  _globals['_DEFERRED']._serialized_end=598
+  _globals['_DONE']._serialized_start=600
+  _globals['_DONE']._serialized_end=622
+  _globals['_FAILED']._serialized_start=624
+  _globals['_FAILED']._serialized_end=730
+  _globals['_BEAT']._serialized_start=732
+  _globals['_BEAT']._serialized_end=793
+  _globals['_WORKREQUEST']._serialized_start=796
+  _globals['_WORKREQUEST']._serialized_end=950
+  _globals['_WELCOME']._serialized_start=953
+  _globals['_WELCOME']._serialized_end=1082
+  _globals['_CALL']._serialized_start=1085
+  _globals['_CALL']._serialized_end=1471
+  _globals['_CALL_OUTPUTSENTRY']._serialized_start=1425
+  _globals['_CALL_OUTPUTSENTRY']._serialized_end=1471
+  _globals['_VERDICT']._serialized_start=1473
+  _globals['_VERDICT']._serialized_end=1587
+  _globals['_WITHDRAWN']._serialized_start=1589
+  _globals['_WITHDRAWN']._serialized_end=1651
+  _globals['_WORKRESPONSE']._serialized_start=1654
+  _globals['_WORKRESPONSE']._serialized_end=1831
+  _globals['_COMPLETESTEPREQUEST']._serialized_start=1834
+  _globals['_COMPLETESTEPREQUEST']._serialized_end=2001
+  _globals['_COMPLETESTEPRESPONSE']._serialized_start=2003
+  _globals['_COMPLETESTEPRESPONSE']._serialized_end=2105
+  _globals['_WORKERSERVICE']._serialized_start=2255
+  _globals['_WORKERSERVICE']._serialized_end=2468
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hmsact.v1 import operation_pb2 as _operation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -142,6 +143,7 @@ class Report(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    DEFERRED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempt(self) -> Global___Attempt:
         """Which attempt."""
@@ -154,22 +156,53 @@ class Report(_message.Message):
     def failed(self) -> Global___Failed:
         """It has failed."""
 
+    @_builtins.property
+    def deferred(self) -> Global___Deferred:
+        """It will be completed later, with the completion token of its call. The worker forgets it."""
+
     def __init__(
         self,
         *,
         attempt: Global___Attempt | None = ...,
         done: Global___Done | None = ...,
         failed: Global___Failed | None = ...,
+        deferred: Global___Deferred | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done", b"done", "failed", b"failed", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deferred", b"deferred", "done", b"done", "failed", b"failed", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "done", b"done", "failed", b"failed", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deferred", b"deferred", "done", b"done", "failed", b"failed", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["done", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["done", "failed", "deferred"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Deferred(_message.Message):
+    """An attempt will be completed later."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """Within how long, from 1 ms to 10 years; after that the attempt has timed out. It takes the place of the timeout
+        that the definition says; absent, that one goes on.
+        """
+
+    def __init__(
+        self,
+        *,
+        within: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deferred: _TypeAlias = Deferred  # noqa: Y015
 
 @_typing.final
 class Done(_message.Message):
@@ -376,6 +409,7 @@ class Call(_message.Message):
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     DEFINITION_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The name of the step."""
     idempotency_key: _builtins.str
@@ -386,6 +420,10 @@ class Call(_message.Message):
     """The name of the definition."""
     traceparent: _builtins.str
     """W3C trace context, if the operation has one."""
+    completion_token: _builtins.str
+    """What the attempt is completed with when it is deferred. Keep it before you report that. Empty from a daemon that
+    takes no deferred steps.
+    """
     @_builtins.property
     def attempt(self) -> Global___Attempt:
         """Which attempt."""
@@ -426,10 +464,11 @@ class Call(_message.Message):
         left_out: _abc.Iterable[_builtins.str] | None = ...,
         definition: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        completion_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deadline", b"deadline", "heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deadline", b"deadline", "definition", b"definition", "heartbeat", b"heartbeat", "idempotency_key", b"idempotency_key", "input", b"input", "left_out", b"left_out", "outputs", b"outputs", "skipped", b"skipped", "step", b"step", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completion_token", b"completion_token", "deadline", b"deadline", "definition", b"definition", "heartbeat", b"heartbeat", "idempotency_key", b"idempotency_key", "input", b"input", "left_out", b"left_out", "outputs", b"outputs", "skipped", b"skipped", "step", b"step", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,7 +519,7 @@ class Withdrawn(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Why, UPPER_SNAKE: CANCELLED, TIMEOUT, HEARTBEAT_TIMEOUT, LOST."""
+    """Why, UPPER_SNAKE: CANCELLED, TIMEOUT, HEARTBEAT_TIMEOUT, LOST, COMPLETED (with its token, before you deferred it)."""
     @_builtins.property
     def attempt(self) -> Global___Attempt:
         """Which attempt."""
@@ -544,3 +583,79 @@ class WorkResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkResponse: _TypeAlias = WorkResponse  # noqa: Y015
+
+@_typing.final
+class CompleteStepRequest(_message.Message):
+    """Says what came of an attempt that was deferred."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace of the operation; that of the token when empty."""
+    request_id: _builtins.str
+    """Makes the request safe to repeat."""
+    completion_token: _builtins.str
+    """The token that came with the call."""
+    @_builtins.property
+    def done(self) -> Global___Done:
+        """It is done."""
+
+    @_builtins.property
+    def failed(self) -> Global___Failed:
+        """It has failed."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        completion_token: _builtins.str = ...,
+        done: Global___Done | None = ...,
+        failed: Global___Failed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "failed", b"failed", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_token", b"completion_token", "done", b"done", "failed", b"failed", "namespace", b"namespace", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["done", "failed"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___CompleteStepRequest: _TypeAlias = CompleteStepRequest  # noqa: Y015
+
+@_typing.final
+class CompleteStepResponse(_message.Message):
+    """The attempt has been completed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace of the operation."""
+    operation_id: _builtins.str
+    """The operation."""
+    @_builtins.property
+    def recorded(self) -> _operation_pb2.Recorded:
+        """What was recorded."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        operation_id: _builtins.str = ...,
+        recorded: _operation_pb2.Recorded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "operation_id", b"operation_id", "recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteStepResponse: _TypeAlias = CompleteStepResponse  # noqa: Y015

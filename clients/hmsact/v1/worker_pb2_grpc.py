@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WorkerServiceStub(object):
-    """Gives calls to workers and takes their reports.
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,30 @@ class WorkerServiceStub(object):
                 request_serializer=hmsact_dot_v1_dot_worker__pb2.WorkRequest.SerializeToString,
                 response_deserializer=hmsact_dot_v1_dot_worker__pb2.WorkResponse.FromString,
                 _registered_method=True)
+        self.CompleteStep = channel.unary_unary(
+                '/hmsact.v1.WorkerService/CompleteStep',
+                request_serializer=hmsact_dot_v1_dot_worker__pb2.CompleteStepRequest.SerializeToString,
+                response_deserializer=hmsact_dot_v1_dot_worker__pb2.CompleteStepResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer(object):
-    """Gives calls to workers and takes their reports.
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred.
     """
 
     def Work(self, request_iterator, context):
         """The stream of one worker. Its first message is a Hello, answered by a Welcome.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteStep(self, request, context):
+        """Says what came of an attempt that was deferred, from any process, days later. Whoever may serve the step may do it.
+
+        An attempt is completed once. FAILED_PRECONDITION says why it is not: ALREADY_COMPLETED (when and by whom),
+        ATTEMPT_OVER (it has timed out, say, and there may be another), OPERATION_FINAL. Too late, it changes
+        nothing; the first time it is kept on the record (step_report_ignored).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +77,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     request_deserializer=hmsact_dot_v1_dot_worker__pb2.WorkRequest.FromString,
                     response_serializer=hmsact_dot_v1_dot_worker__pb2.WorkResponse.SerializeToString,
             ),
+            'CompleteStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteStep,
+                    request_deserializer=hmsact_dot_v1_dot_worker__pb2.CompleteStepRequest.FromString,
+                    response_serializer=hmsact_dot_v1_dot_worker__pb2.CompleteStepResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hmsact.v1.WorkerService', rpc_method_handlers)
@@ -70,7 +91,7 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService(object):
-    """Gives calls to workers and takes their reports.
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred.
     """
 
     @staticmethod
@@ -90,6 +111,33 @@ class WorkerService(object):
             '/hmsact.v1.WorkerService/Work',
             hmsact_dot_v1_dot_worker__pb2.WorkRequest.SerializeToString,
             hmsact_dot_v1_dot_worker__pb2.WorkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hmsact.v1.WorkerService/CompleteStep',
+            hmsact_dot_v1_dot_worker__pb2.CompleteStepRequest.SerializeToString,
+            hmsact_dot_v1_dot_worker__pb2.CompleteStepResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """Gives calls to workers and takes their reports."""
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,31 @@ class WorkerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Work: _grpc.StreamStreamMultiCallable[_worker_pb2.WorkRequest, _worker_pb2.WorkResponse]
     """The stream of one worker. Its first message is a Hello, answered by a Welcome."""
+    CompleteStep: _grpc.UnaryUnaryMultiCallable[_worker_pb2.CompleteStepRequest, _worker_pb2.CompleteStepResponse]
+    """Says what came of an attempt that was deferred, from any process, days later. Whoever may serve the step may do it.
+
+    An attempt is completed once. FAILED_PRECONDITION says why it is not: ALREADY_COMPLETED (when and by whom),
+    ATTEMPT_OVER (it has timed out, say, and there may be another), OPERATION_FINAL. Too late, it changes
+    nothing; the first time it is kept on the record (step_report_ignored).
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """Gives calls to workers and takes their reports."""
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Work: _aio.StreamStreamMultiCallable[_worker_pb2.WorkRequest, _worker_pb2.WorkResponse]  # type: ignore[assignment]
     """The stream of one worker. Its first message is a Hello, answered by a Welcome."""
+    CompleteStep: _aio.UnaryUnaryMultiCallable[_worker_pb2.CompleteStepRequest, _worker_pb2.CompleteStepResponse]  # type: ignore[assignment]
+    """Says what came of an attempt that was deferred, from any process, days later. Whoever may serve the step may do it.
+
+    An attempt is completed once. FAILED_PRECONDITION says why it is not: ALREADY_COMPLETED (when and by whom),
+    ATTEMPT_OVER (it has timed out, say, and there may be another), OPERATION_FINAL. Too late, it changes
+    nothing; the first time it is kept on the record (step_report_ignored).
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Gives calls to workers and takes their reports."""
+    """Gives calls to workers and takes their reports; hears later what became of steps that were deferred."""
 
     @_abc_1.abstractmethod
     def Work(
@@ -54,5 +68,18 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_pb2.WorkResponse], _abc.AsyncIterator[_worker_pb2.WorkResponse]]:
         """The stream of one worker. Its first message is a Hello, answered by a Welcome."""
+
+    @_abc_1.abstractmethod
+    def CompleteStep(
+        self,
+        request: _worker_pb2.CompleteStepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.CompleteStepResponse, _abc.Awaitable[_worker_pb2.CompleteStepResponse]]:
+        """Says what came of an attempt that was deferred, from any process, days later. Whoever may serve the step may do it.
+
+        An attempt is completed once. FAILED_PRECONDITION says why it is not: ALREADY_COMPLETED (when and by whom),
+        ATTEMPT_OVER (it has timed out, say, and there may be another), OPERATION_FINAL. Too late, it changes
+        nothing; the first time it is kept on the record (step_report_ignored).
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,10 @@
-// The test build that `hmsactd conformance --worker NAME` plays against: the four steps of docs/implementing.md.
+// The test build that `hmsactd conformance --worker NAME` plays against: the steps of docs/implementing.md.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
+import { createClient } from "@connectrpc/connect";
+import { connect } from "./daemon.js";
+import { WorkerService } from "./generated/hmsact/v1/worker_pb.js";
 import { type Json, StepError, Worker } from "./worker.js";
 
 type Input = { [name: string]: Json };
@@ -42,7 +45,25 @@ const worker = new Worker({
       if (attempt < Number((input as Input)["until"] ?? 1)) throw new StepError(receipt, { code: "AFTERWARDS" });
       return { receipt };
     },
+
+    later: ({ input, attempt, defer }) => {
+      const token = defer();
+      // A real service keeps the token in its database, and another process completes the step from there.
+      setTimeout(() => void complete(token, { attempt }), Number((input as Input)["seconds"] ?? 0) * 1000);
+      return null;
+    },
   },
 });
+
+async function complete(completionToken: string, output: Json): Promise<void> {
+  using connection = connect({});
+  const done = { output: new TextEncoder().encode(JSON.stringify(output)) };
+  const requestId = randomUUID();
+  await createClient(WorkerService, connection.transport).completeStep({
+    requestId,
+    completionToken,
+    outcome: { case: "done", value: done },
+  });
+}
 
 await worker.run();

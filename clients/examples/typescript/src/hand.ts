@@ -10,6 +10,7 @@ import {
   type Beat,
   BeatSchema,
   type Call,
+  type DeferredSchema,
   type Report,
   ReportSchema,
   type Verdict,
@@ -26,6 +27,7 @@ export interface Held {
   attempt: Attempt;
   stop: AbortController;
   beating?: NodeJS.Timeout;
+  deferred?: MessageInitShape<typeof DeferredSchema>;
   report?: Report;
 }
 

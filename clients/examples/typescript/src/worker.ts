@@ -28,6 +28,8 @@ export interface StepCall {
   outputs: Record<string, Json>;
   /** Aborted when nobody waits for the attempt any more. */
   signal: AbortSignal;
+  /** Lets go of the step when the function returns: whoever has the token that this returns completes it, days later. */
+  defer: (withinMs?: number) => string;
 }
 
 export type StepFunction = (call: StepCall) => Promise<Json> | Json;
@@ -179,7 +181,8 @@ export class Worker {
     try {
       const step = this.#options.steps[held.call.step];
       if (!step) throw new StepError(`this worker does no step called ${held.call.step}`, { code: "STEP_UNKNOWN" });
-      this.#hand.report(held, this.#done(await step(callOf(held))));
+      const output = await step(callOf(held));
+      this.#hand.report(held, held.deferred ? { case: "deferred", value: held.deferred } : this.#done(output));
     } catch (error) {
       this.#hand.report(held, failed(error));
     }
@@ -227,7 +230,8 @@ class Conversation {
   }
 }
 
-function callOf({ call, attempt, stop }: Held): StepCall {
+function callOf(held: Held): StepCall {
+  const { call, attempt, stop } = held;
   const read = (text: Uint8Array): Json => (text.length ? JSON.parse(new TextDecoder().decode(text)) : null);
   return {
     operationId: attempt.operationId,
@@ -237,6 +241,11 @@ function callOf({ call, attempt, stop }: Held): StepCall {
     input: read(call.input),
     outputs: Object.fromEntries(Object.entries(call.outputs).map(([name, text]) => [name, read(text)])),
     signal: stop.signal,
+    defer: (withinMs) => {
+      if (!call.completionToken) throw new StepError("the daemon takes no deferred steps: it is older than that");
+      held.deferred = withinMs === undefined ? {} : { within: durationFromMs(withinMs) };
+      return call.completionToken;
+    },
   };
 }
 

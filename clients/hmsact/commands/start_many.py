@@ -1,0 +1,152 @@
+"""hmsact start-many."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from hmsact.commands.faults import say_faults
+from hmsact.commands.invocation import Invocation, global_options
+from hmsact.commands.start import definition_in, is_of_definition, label
+from hmsact.errors import HmsactError, InvalidArgument
+from hmsact.many import Item, Start, StartResult
+from hmsact.operation import Operation
+from hmsact.render import visible
+
+SHOWN_EVERY_S = 0.2
+
+
+@click.command("start-many")
+@click.argument("file", metavar="FILE.json")
+@click.option("--inputs", metavar="FILE.jsonl", help="A file, or - for standard input, with an input in each line.")
+@click.option("--starts", metavar="FILE.jsonl", help="The same with an object in each line: input, key, labels, …")
+@click.option("--label", "labels", metavar="K=V", multiple=True, help="A label for all of them. May be repeated.")
+@click.option("--request-id", metavar="PREFIX", help="Makes the whole run safe to repeat: nothing is started twice.")
+@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", metavar="WHO", help="For whom, as you assert it.")
+@global_options
+@click.pass_obj
+def start_many(
+    invocation: Invocation,
+    file: str,
+    inputs: str | None,
+    starts: str | None,
+    labels: tuple[str, ...],
+    request_id: str | None,
+    reason: str | None,
+    requested_by: str | None,
+) -> int:
+    """Start many operations by one JSON definition, and print their ids, in order.
+
+    \b
+    For example, with a JSON value in each line of cases.jsonl:
+      hmsact start-many flow.json --inputs cases.jsonl --request-id nightly-2026-05-01
+    or with whole starts, such as {"input": {"income": 41250}, "key": "case-7"}, in each line:
+      hmsact start-many flow.json --starts cases.jsonl
+
+    A line that is refused is told on standard error and does not stop the others; the exit code is then 1. Run again
+    with the same file and --request-id, it starts what was not started before. The n-th start has the request id
+    PREFIX-n. With --json there is a line of JSON for each, with its line in the file and its operation or its error.
+    """
+    if (inputs is None) == (starts is None):
+        raise click.UsageError("say either --inputs or --starts")
+    definition = definition_in(file)
+    told = _Told(invocation)
+    with invocation.orchestrator() as act, _opened(inputs or starts or "-") as source:
+        items = _items(source, told.lines, is_input=inputs is not None)
+        for result in act.start_many(
+            items,
+            steps=definition,
+            labels=dict(map(label, labels)),
+            request_id=request_id,
+            reason=reason,
+            requested_by=requested_by,
+        ):
+            if isinstance(result.error, InvalidArgument) and is_of_definition(result.error):
+                # It is the same for all of them.
+                say_faults(result.error, file)
+                raise click.exceptions.Exit(1)
+            told.add(result)
+    told.end()
+    return 1 if told.refused else 0
+
+
+class _Told:
+    """Says what became of each line, and how far it has come."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._is_watched = sys.stderr.isatty()
+        self._shown_at = 0.0
+        self.lines: deque[int] = deque()
+        """The lines whose results are awaited."""
+        self.started = 0
+        self.repeated = 0
+        self.refused = 0
+
+    def add(self, result: StartResult[Operation]) -> None:
+        line, operation = self.lines.popleft(), result.operation
+        said: dict[str, Any] = {"line": line, "request_id": result.request_id}
+        if operation is not None:
+            is_repeated = operation.recorded is not None and operation.recorded.is_repeated
+            self.started, self.repeated = self.started + 1, self.repeated + is_repeated
+            self._invocation.say(said | {"repeated": is_repeated, "operation": operation.as_json()}, operation.id)
+        elif result.error is not None:
+            self.refused += 1
+            if self._invocation.json:
+                self._invocation.say(said | {"error": _error(result.error)}, "")
+            else:
+                click.echo(f"{self._clear}hmsact: line {line}: {visible(str(result.error))}", err=True)
+        if self._is_watched and time.monotonic() - self._shown_at >= SHOWN_EVERY_S:
+            self._shown_at = time.monotonic()
+            click.echo(f"{self._clear}{self._sentence()}", err=True, nl=False)
+
+    def end(self) -> None:
+        click.echo(f"{self._clear}{self._sentence()}", err=True)
+
+    @property
+    def _clear(self) -> str:
+        return "\r\x1b[K" if self._is_watched else ""
+
+    def _sentence(self) -> str:
+        before = f" ({self.repeated:,} of them before)" if self.repeated else ""
+        return f"{self.started:,} started{before}, {self.refused:,} refused"
+
+
+def _opened(path: str) -> Any:
+    try:
+        return nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb")
+    except OSError as error:
+        raise click.UsageError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _items(source: IO[bytes], lines: deque[int], *, is_input: bool) -> Iterator[Item]:
+    """A start for each line that is not blank."""
+    for number, line in enumerate(source, 1):
+        if not line.strip():
+            continue
+        lines.append(number)
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            yield InvalidArgument(f"it is not JSON: {error}", reason="NOT_JSON")
+            continue
+        yield Start(value) if is_input else value
+
+
+def _error(error: HmsactError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "reason": error.reason,
+        "message": error.message,
+        "violations": [asdict(violation) for violation in error.violations],
+    }
