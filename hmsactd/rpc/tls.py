@@ -1,12 +1,13 @@
-"""The certificate of the server, read again when its files change: no connection is cut, the next one gets the new one."""
+"""The certificate of the server, read again when its files change: the next connection gets the new one."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from cryptography import x509
@@ -52,8 +53,10 @@ class ServerCertificate:
 
     def credentials(self) -> grpc.ServerCredentials:
         """What a port is secured with."""
+        # None from whom it asks for changes stands for none of them, which its type stubs do not know.
+        changed = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._changed)
         return grpc.dynamic_ssl_server_credentials(
-            self._first, self._changed, require_client_authentication=self._files.client_ca is not None
+            self._first, changed, require_client_authentication=self._files.client_ca is not None
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
