@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from hmsactd.core.operation import Operation
     from hmsactd.daemon import Running
     from hmsactd.doctor.finding import Finding
-    from hmsactd.settings import Section, Settings
+    from hmsactd.settings.settings import Settings
+    from hmsactd.settings.values import Section
 
 REFUSED = 1
 """Exit code: the daemon can't start, or a history breaks the rules."""
@@ -75,7 +76,7 @@ def settings_options(
         log_level: str | None,
         **others: Any,
     ) -> None:
-        from hmsactd.settings import load
+        from hmsactd.settings.load import load
 
         flags = {
             "data": {"directory": data},

@@ -40,7 +40,8 @@ from hmsactd.rpc.permissions import permission_table
 from hmsactd.rpc.server import GrpcServer
 from hmsactd.services.service import PayloadLimits
 from hmsactd.services.services import Services
-from hmsactd.settings import Address, Settings
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 from hmsactd.store.condition import Condition
 from hmsactd.store.errors import DataRefused, Fenced
 from hmsactd.store.errors import Unavailable as StoreUnavailable

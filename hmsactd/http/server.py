@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from hmsactd.errors import StartRefused
-from hmsactd.settings import Address, Span
+from hmsactd.settings.values import Address, Span
 
 BACKLOG = 128
 """Connections not accepted yet: scrapers and probes are few."""

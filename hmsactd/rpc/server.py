@@ -30,7 +30,8 @@ from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
 from hmsactd.rpc.workers import WorkerServicer
-from hmsactd.settings import Address, Grpc
+from hmsactd.settings.sections import Grpc
+from hmsactd.settings.values import Address
 
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
 

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from hmsactd import cli, daemon
 from hmsactd.daemon import Running
 from hmsactd.errors import StartRefused
-from hmsactd.settings import Address, Settings, load
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 
 RUNNING = Running(Address("127.0.0.1", 7400), Address("127.0.0.1", 7480), "tower/log/0", "tower+1234+key")
 
@@ -85,5 +87,5 @@ def test_version_is_told() -> None:
 
 def test_looking_at_settings_does_not_load_the_daemon() -> None:
     # A look at the settings, or at --version, is answered at once.
-    code = "import sys, hmsactd.cli, hmsactd.settings; print({'grpc', 'jsonschema'} & {*sys.modules})"
+    code = "import sys, hmsactd.cli, hmsactd.settings.load; print({'grpc', 'jsonschema'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -10,7 +10,10 @@ from pydantic import BaseModel
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
-from hmsactd.settings import Address, Called, Settings, Span, load
+from hmsactd.settings.called import Called
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address, Span
 
 
 def faults(config: Path | None = None, flags: dict[str, Any] | None = None) -> list[str]:

@@ -26,7 +26,7 @@ from hmsactd.rpc.interceptor import Interceptor
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.permissions import caller_table, permission_table
 from hmsactd.rpc.server import add_servicers
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.errors import Unavailable
 from hmsactd.timeline.keys import Keys
 from hmsactd.timeline.timeline import Timelines
