@@ -9,11 +9,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from hmsactd.clock import real_time
+
 PREFIX: Final = "hmsact_"
 """By which a token is known for what it is wherever it turns up: scanners of repositories look for such prefixes."""
 
 SHAPE: Final = re.compile(r"hmsact_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+DAY_US: Final = 86_400_000_000
 SECRET_LETTERS: Final = 43
 """62 to the 43 is more than 2 to the 256."""
 
@@ -41,6 +44,21 @@ def make_token() -> str:
     """A new token: a prefix, chance, and a checksum by which a typing error is told from a guess."""
     secret = "".join(secrets.choice(LETTERS) for _ in range(SECRET_LETTERS))
     return f"{PREFIX}{secret}{_checksum(secret)}"
+
+
+def fresh(principal: str, days: int, note: str = "") -> tuple[str, ApiToken]:
+    """A new token for a workload, and what is kept of it."""
+    text, now = make_token(), real_time()
+    # By its id people speak of it: short, and nothing of the token itself.
+    made = ApiToken(f"tok_{secrets.token_hex(6)}", principal, digest_of(text), now, now + days * DAY_US, None, note)
+    return text, made
+
+
+def standing(token: ApiToken) -> str:
+    """How it stands now: "good", "revoked" or "expired"."""
+    if token.revoked_at is not None:
+        return "revoked"
+    return "good" if token.is_valid(real_time()) else "expired"
 
 
 def is_token(said: str) -> bool:

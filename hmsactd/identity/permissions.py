@@ -56,6 +56,11 @@ BUILT_IN: Final[dict[str, frozenset[str]]] = {
 }
 """Roles that are there without a line of settings."""
 
+METRICS_READ: Final = "metrics.read"
+
+KNOWN: Final = OPERATE | SERVICE | AGENT | {METRICS_READ}
+"""What settings may give. To move the clock is the developer's alone."""
+
 EVERYTHING: Final = frozenset((EVERY_PERMISSION,))
 NEVER: Final[dict[PrincipalKind, frozenset[str]]] = {
     PrincipalKind.SERVICE: frozenset(("checkpoint.decide",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -86,6 +87,8 @@ def _seen(files: Files) -> Seen:
 
 def _configuration(files: Files) -> grpc.ServerCertificateConfiguration:
     """Raises OSError, ValueError or TypeError, as gRPC itself would only drop every connection."""
+    if stat.S_IMODE(files.key.stat().st_mode) & 0o077:
+        raise ValueError(f"{files.key} can be read by others: chmod 600 {files.key}")
     certificate, key = files.certificate.read_bytes(), files.key.read_bytes()
     public = x509.load_pem_x509_certificates(certificate)[0].public_key()
     if load_pem_private_key(key, None).public_key() != public:

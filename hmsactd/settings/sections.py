@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -12,13 +12,42 @@ from hmsactd.settings.values import Address, Count, Duration, ListenAddress, Sec
 
 STANDARD = Bounds()
 
+T = TypeVar("T")
+
+
+def _with_certificate(said: T, info: ValidationInfo) -> T:
+    """What goes with a certificate, unless that is missing, or it is the key and missing itself."""
+    has_certificate = info.data.get("certificate_file") is not None
+    if said is not None and not has_certificate:
+        raise ValueError("is of no use without certificate_file")
+    if said is None and info.field_name == "key_file" and has_certificate:
+        raise ValueError("has to be said with certificate_file")
+    return said
+
+
+class Mutual(Section):
+    """A second address for gRPC, where clients show a certificate: `[grpc.mutual]`."""
+
+    listen: ListenAddress
+    """Where workloads connect, HOST:PORT; port 0 takes a free one. Default: none, it has to be said."""
+    client_ca_file: Path
+    """The authorities, PEM, that sign the certificates of clients. Read again when it changes. Default: none, it has to
+    be said; whoever shows no certificate of theirs is not let in."""
+
 
 class Grpc(Section):
     """The gRPC server, for clients and workers."""
 
     listen: ListenAddress = Address("127.0.0.1", 7400)
     """Where clients and workers connect, HOST:PORT; port 0 takes a free one. Default 127.0.0.1:7400: this machine
-    only, because traffic is not encrypted."""
+    only. Anywhere else it takes a certificate and somebody who can sign in ([identity])."""
+    certificate_file: Path | None = None
+    """The certificate of the server with those that lead to its authority, PEM. Read again when it changes. Default:
+    none, traffic is not encrypted."""
+    key_file: Path | None = None
+    """The private key of the certificate, PEM, readable by its owner alone. Default: none."""
+    mutual: Mutual | None = None
+    """A second address, where clients show a certificate. Default: none."""
     reflection: bool | None = None
     """Whether the API describes itself to tools such as grpcurl. Default: with `dev` only, since nobody needs it in
     production."""
@@ -32,13 +61,28 @@ class Grpc(Section):
     """Requests with one answer that may be under way at a time, waiting ones included. Beyond it callers are refused
     with RESOURCE_EXHAUSTED. Default 20,000: ten thousand clients that each wait and ask."""
 
+    @field_validator("key_file", "mutual")
+    @classmethod
+    def _belongs_to_a_certificate(cls, said: Path | Mutual | None, info: ValidationInfo) -> Path | Mutual | None:
+        return _with_certificate(said, info)
+
 
 class Http(Section):
     """The HTTP server, for monitoring."""
 
     listen: ListenAddress = Address("127.0.0.1", 7480)
     """Where /metrics, /healthz and /readyz are, HOST:PORT; port 0 takes a free one. Default 127.0.0.1:7480: this
-    machine only, because nobody has to sign in to read them."""
+    machine only, where nobody has to sign in. Anywhere else it takes a certificate, and /metrics the permission
+    metrics.read."""
+    certificate_file: Path | None = None
+    """The certificate of the server, PEM. Default: none, traffic is not encrypted."""
+    key_file: Path | None = None
+    """The private key of the certificate, PEM, readable by its owner alone. Default: none."""
+
+    @field_validator("key_file")
+    @classmethod
+    def _belongs_to_a_certificate(cls, said: Path | None, info: ValidationInfo) -> Path | None:
+        return _with_certificate(said, info)
 
 
 class Data(Section):

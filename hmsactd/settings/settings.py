@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from hmsactd.identity import dev as development
 from hmsactd.settings.called import Called, service_name
+from hmsactd.settings.identity import IdentitySection
 from hmsactd.settings.sections import (
     BoundsSection,
     Data,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     Default false."""
     test_clock: bool = False
     """A clock that `AdvanceClock` moves forward, with `dev` only. For tests of what takes days. Default false."""
+    identity: IdentitySection = IdentitySection()
     grpc: Grpc = Grpc()
     http: Http = Http()
     data: Data = Data()
@@ -110,9 +112,16 @@ class Settings(BaseSettings):
 
     @field_validator("grpc", "http")
     @classmethod
-    def _loopback_in_development(cls, said: Grpc | Http, info: ValidationInfo) -> Grpc | Http:
-        if info.data.get("dev") and not said.listen.is_loopback:
+    def _safe_where_others_are(cls, said: Grpc | Http, info: ValidationInfo) -> Grpc | Http:
+        if said.listen.is_loopback:
+            return said
+        if info.data.get("dev"):
             raise ValueError(f"listens on {said.listen}, where others can reach it, and with dev anybody is let in")
+        if said.certificate_file is None:
+            raise ValueError(f"listens on {said.listen}, where others can reach it, without a certificate_file")
+        identity = info.data.get("identity")
+        if identity is not None and not identity.lets_somebody_in:
+            raise ValueError(f"listens on {said.listen}, and nobody can sign in: see [identity]")
         return said
 
     @field_validator("assign")

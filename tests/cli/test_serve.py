@@ -16,7 +16,7 @@ from hmsactd.settings.load import load
 from hmsactd.settings.settings import Settings
 from hmsactd.settings.values import Address
 
-RUNNING = Running(Address("127.0.0.1", 7400), Address("127.0.0.1", 7480), "tower/log/0", "tower+1234+key")
+RUNNING = Running(Address("127.0.0.1", 7400), None, Address("127.0.0.1", 7480), "tower/log/0", "tower+1234+key")
 
 
 @pytest.fixture(autouse=True)
