@@ -38,6 +38,7 @@ from hmsactd.jobs.run import Parts
 from hmsactd.machine import descriptors, memory
 from hmsactd.machine.addresses import leads_elsewhere
 from hmsactd.machine.jumps import Jumps
+from hmsactd.machine.signals import received
 from hmsactd.metrics.metrics import Metrics
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.permissions import permission_table
@@ -102,14 +103,12 @@ def run(settings: Settings, ready: Callable[[Running], None], *, is_rollback_acc
 
 
 async def _run(settings: Settings, ready: Callable[[Running], None], is_rollback_accepted: bool) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with received(signal.SIGTERM, signal.SIGINT) as signals:
         async with serving(settings, is_rollback_accepted) as (running, condition):
             ready(running)
             async with anyio.create_task_group() as either:
                 either.start_soon(_until_broken, condition, either.cancel_scope, name="until broken")
-                async for received in signals:
-                    log.info("stopping", signal=received.name)
-                    break
+                log.info("stopping", signal=(await signals.get()).name)
                 either.cancel_scope.cancel()
     if condition.broken.is_set():
         # Every request under way has been answered by now, and nothing was written since it was found out.
