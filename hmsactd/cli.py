@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from hmsactd.doctor.finding import Finding
     from hmsactd.identity.api_tokens import TokenFile
     from hmsactd.settings.settings import Settings
-    from hmsactd.settings.values import Section
 
 T = TypeVar("T")
 
@@ -287,35 +286,25 @@ def config(settings: Settings, explain: bool) -> None:
 
 
 def _toml(settings: Settings, explain: bool) -> Iterator[str]:
-    """The settings as TOML: what belongs to no table first."""
-    told = settings.model_dump(mode="json")
-    fields = type(settings).model_fields
+    """The settings as TOML."""
+    return _table((), settings, settings.model_dump(mode="json"), explain)
+
+
+def _table(path: tuple[str, ...], part: Any, told: Mapping[str, Any], explain: bool) -> Iterator[str]:
+    """A part of the settings: what belongs to no table within it first."""
+    # A table whose keys the operator chooses has no fields, and nothing to say of them.
+    fields = {} if isinstance(part, Mapping) else type(part).model_fields
     for name, value in told.items():
         if not isinstance(value, dict):
-            yield from _comment(fields[name].description, explain)
+            yield from _comment(fields[name].description if fields else None, explain)
             yield _entry(name, value)
-    for name, table in told.items():
-        if isinstance(table, dict):
+    for name, value in told.items():
+        if isinstance(value, dict):
+            inner = getattr(part, name) if fields else part[name]
             yield ""
-            section: Section | dict[str, str] | dict[str, Section] = getattr(settings, name)
-            yield from _comment(fields[name].description or type(section).__doc__, explain)
-            yield f"[{name}]"
-            within = {key: inner for key, inner in table.items() if isinstance(inner, dict)}
-            yield from _entries(section, {key: table[key] for key in table if key not in within}, explain)
-            for key, inner in within.items():
-                assert isinstance(section, dict)
-                yield ""
-                yield f"[{name}.{_key(key)}]"
-                yield from _entries(section[key], inner, explain)
-
-
-def _entries(
-    section: Section | str | Mapping[str, object], table: Mapping[str, object], explain: bool
-) -> Iterator[str]:
-    inner = {} if isinstance(section, str | Mapping) else type(section).model_fields
-    for key, value in table.items():
-        yield from _comment(inner[key].description if key in inner else None, explain)
-        yield _entry(key, value)
+            yield from _comment((fields[name].description or type(inner).__doc__) if fields else None, explain)
+            yield f"[{'.'.join(map(_key, (*path, name)))}]"
+            yield from _table((*path, name), inner, value, explain)
 
 
 def _key(name: str) -> str:

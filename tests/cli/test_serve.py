@@ -62,7 +62,7 @@ def test_banner_says_where_it_is_and_how_to_call_it() -> None:
     for part in ("127.0.0.1:7400", "http://127.0.0.1:7480", "hmsactd-data", "tower/log/0", "tower+1234+key"):
         assert part in told
     assert "HMSACT_TOKEN=dev:jdavis@fsa.gov" in told
-    assert "Try --dev" in "\n".join(cli._banner(load(), RUNNING))
+    assert "try --dev" in "\n".join(cli._banner(load(), RUNNING))
     in_memory = load(flags={"data": {"store": "memory"}})
     assert "gone when it stops" in "\n".join(cli._banner(in_memory, RUNNING))
 
