@@ -1,4 +1,4 @@
-"""The command line: `hmsactd serve`, `doctor`, `config`, `replay`, `conformance`.
+"""The command line: `hmsactd serve`, `token`, `doctor`, `config`, `replay`, `conformance`.
 
 Arguments, file and environment become settings here; what a daemon is made of is in hmsactd.daemon.
 """
@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
     from hmsactd.core.operation import Operation
     from hmsactd.daemon import Running
     from hmsactd.doctor.finding import Finding
-    from hmsactd.settings import Section, Settings
+    from hmsactd.identity.api_tokens import TokenFile
+    from hmsactd.settings.settings import Settings
+
+T = TypeVar("T")
+
+TOKEN_DAYS_MAX = 366
+"""A token that lasts longer is forgotten where it lies."""
 
 REFUSED = 1
 """Exit code: the daemon can't start, or a history breaks the rules."""
@@ -75,7 +83,7 @@ def settings_options(
         log_level: str | None,
         **others: Any,
     ) -> None:
-        from hmsactd.settings import load
+        from hmsactd.settings.load import load
 
         flags = {
             "data": {"directory": data},
@@ -113,6 +121,8 @@ def serve(settings: Settings, ready_json: bool, accept_rollback: bool) -> None:
     def ready(running: Running) -> None:
         if ready_json:
             addresses = {"grpc": str(running.grpc), "http": str(running.http)}
+            if running.mutual is not None:
+                addresses["mutual"] = str(running.mutual)
             click.echo(json.dumps(addresses | {"log": running.log, "key": running.verifier_key}))
         elif sys.stdout.isatty():
             click.echo("\n".join(_banner(settings, running)))
@@ -134,15 +144,91 @@ def _banner(settings: Settings, running: Running) -> Iterator[str]:
     )
     yield f"hmsactd {version('hmsactd')} is ready"
     yield f"  gRPC   {running.grpc}"
-    yield f"  HTTP   http://{running.http}/metrics"
+    if running.mutual is not None:
+        yield f"         {running.mutual}, with client certificates"
+    yield f"  HTTP   {'https' if settings.http.certificate_file else 'http'}://{running.http}/metrics"
     yield f"  data   {kept}"
     yield f"  log    {running.log}"
     yield f"  key    {running.verifier_key}"
     if settings.dev:
         yield "Development: no token is developer; HMSACT_TOKEN=dev:jdavis@fsa.gov is an officer."
         yield f"  HMSACT_ADDRESS={running.grpc} hmsact whoami"
-    else:
-        yield "No way of signing in is configured: every request will be refused. Try --dev."
+    elif not settings.identity.lets_somebody_in:
+        yield "No way of signing in is configured: every request will be refused. See [identity], or try --dev."
+
+
+# -- token -------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def token() -> None:
+    """API tokens for programs: make them, list them, end them. The daemon may run meanwhile."""
+
+
+@token.command("create")
+@click.argument("workload")
+@click.option(
+    "--days", type=click.IntRange(1, TOKEN_DAYS_MAX), default=90, show_default=True, help="How long it lasts."
+)
+@click.option("--note", default="", metavar="TEXT", help="What it is for, such as the host that has it.")
+@settings_options
+def token_create(settings: Settings, workload: str, days: int, note: str) -> None:
+    """Make a token for a WORKLOAD of the settings, and print it: it is shown this once, and kept nowhere."""
+    from hmsactd.identity.api_token import fresh
+
+    if workload not in settings.identity.workloads:
+        known = ", ".join(settings.identity.workloads) or "none"
+        _end(WRONG_USAGE, f"{workload}: the settings have no such workload ([identity.workloads]); there are: {known}")
+    text, made = fresh(workload, days, note)
+    _with_tokens(settings, lambda file: file.add(made))
+    click.echo(text)
+    click.echo(f"{made.id} for {workload}, until {_day(made.expires_at)}. It is not shown again.", err=True)
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@settings_options
+def token_list(settings: Settings, as_json: bool) -> None:
+    """List all tokens, ended ones too, without what they are."""
+    from hmsactd.identity.api_token import standing
+
+    found = _with_tokens(settings, lambda file: file.tokens())
+    if as_json:
+        told = [
+            {name: value for name, value in asdict(each).items() if name != "digest"} | {"state": standing(each)}
+            for each in found
+        ]
+        click.echo(json.dumps({"tokens": told}, indent=1))
+        return
+    for each in found:
+        _say(f"{each.id}  {standing(each):8}  until {_day(each.expires_at)}  {each.principal}  {each.note}".rstrip())
+
+
+@token.command("revoke")
+@click.argument("token_id", metavar="ID")
+@settings_options
+def token_revoke(settings: Settings, token_id: str) -> None:
+    """End a token. A daemon that runs knows within two seconds, and ends the streams that were opened with it."""
+    from hmsactd.clock import real_time
+
+    ended = _with_tokens(settings, lambda file: file.revoke(token_id, real_time()))
+    _say(f"{ended.id} of {ended.principal} lets nobody in any more")
+
+
+def _with_tokens(settings: Settings, work: Callable[[TokenFile], T]) -> T:
+    from hmsactd.identity.api_tokens import TokenFile, TokensRefused
+
+    directory = settings.data.directory
+    if not directory.is_dir():
+        _end(REFUSED, f"{directory} is no data directory yet: start the daemon once, or say another with --data")
+    try:
+        return work(TokenFile(directory))
+    except TokensRefused as refused:
+        _end(REFUSED, str(refused))
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------
@@ -200,35 +286,25 @@ def config(settings: Settings, explain: bool) -> None:
 
 
 def _toml(settings: Settings, explain: bool) -> Iterator[str]:
-    """The settings as TOML: what belongs to no table first."""
-    told = settings.model_dump(mode="json")
-    fields = type(settings).model_fields
+    """The settings as TOML."""
+    return _table((), settings, settings.model_dump(mode="json"), explain)
+
+
+def _table(path: tuple[str, ...], part: Any, told: Mapping[str, Any], explain: bool) -> Iterator[str]:
+    """A part of the settings: what belongs to no table within it first."""
+    # A table whose keys the operator chooses has no fields, and nothing to say of them.
+    fields = {} if isinstance(part, Mapping) else type(part).model_fields
     for name, value in told.items():
         if not isinstance(value, dict):
-            yield from _comment(fields[name].description, explain)
+            yield from _comment(fields[name].description if fields else None, explain)
             yield _entry(name, value)
-    for name, table in told.items():
-        if isinstance(table, dict):
+    for name, value in told.items():
+        if isinstance(value, dict):
+            inner = getattr(part, name) if fields else part[name]
             yield ""
-            section: Section | dict[str, str] | dict[str, Section] = getattr(settings, name)
-            yield from _comment(fields[name].description or type(section).__doc__, explain)
-            yield f"[{name}]"
-            within = {key: inner for key, inner in table.items() if isinstance(inner, dict)}
-            yield from _entries(section, {key: table[key] for key in table if key not in within}, explain)
-            for key, inner in within.items():
-                assert isinstance(section, dict)
-                yield ""
-                yield f"[{name}.{_key(key)}]"
-                yield from _entries(section[key], inner, explain)
-
-
-def _entries(
-    section: Section | str | Mapping[str, object], table: Mapping[str, object], explain: bool
-) -> Iterator[str]:
-    inner = {} if isinstance(section, str | Mapping) else type(section).model_fields
-    for key, value in table.items():
-        yield from _comment(inner[key].description if key in inner else None, explain)
-        yield _entry(key, value)
+            yield from _comment((fields[name].description or type(inner).__doc__) if fields else None, explain)
+            yield f"[{'.'.join(map(_key, (*path, name)))}]"
+            yield from _table((*path, name), inner, value, explain)
 
 
 def _key(name: str) -> str:

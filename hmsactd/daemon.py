@@ -26,13 +26,17 @@ from hmsactd.errors import StartRefused, Stopped
 from hmsactd.guard import Files, Guard
 from hmsactd.health import Health
 from hmsactd.http import app as http_app
+from hmsactd.http.admission import admitting
 from hmsactd.http.readiness import Readiness
 from hmsactd.http.server import HttpServer, address_of, bind
-from hmsactd.identity.identity import Identity, development, nobody
+from hmsactd.identity.build import SignIn, sign_in
+from hmsactd.identity.identity import Identity, development
+from hmsactd.identity.permissions import METRICS_READ
 from hmsactd.jobs import jobs as all_jobs
 from hmsactd.jobs.jobs import Jobs
 from hmsactd.jobs.run import Parts
 from hmsactd.machine import descriptors, memory
+from hmsactd.machine.addresses import leads_elsewhere
 from hmsactd.machine.jumps import Jumps
 from hmsactd.machine.signals import received
 from hmsactd.metrics.metrics import Metrics
@@ -41,7 +45,8 @@ from hmsactd.rpc.permissions import permission_table
 from hmsactd.rpc.server import GrpcServer
 from hmsactd.services.service import PayloadLimits
 from hmsactd.services.services import Services
-from hmsactd.settings import Address, Settings
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 from hmsactd.store.condition import Condition
 from hmsactd.store.errors import DataRefused, Fenced
 from hmsactd.store.errors import Unavailable as StoreUnavailable
@@ -69,6 +74,7 @@ class Running:
     """Where a daemon that is ready can be reached, and by which key its log is known."""
 
     grpc: Address
+    mutual: Address | None
     http: Address
     log: str
     verifier_key: str
@@ -122,7 +128,10 @@ async def _until_broken(condition: Condition, scope: anyio.CancelScope) -> None:
 async def serving(settings: Settings, is_rollback_accepted: bool = False) -> AsyncIterator[tuple[Running, Condition]]:
     """A daemon that serves while the context lasts, and drains when it ends."""
     clock: Clock = SettableClock() if settings.test_clock else SystemClock()
-    identity = development() if settings.dev else nobody()
+    for address in (settings.grpc.listen, settings.http.listen):
+        _refuse_a_name_that_leads_elsewhere(address)
+    signed_in = _sign_in(settings, clock)
+    identity = signed_in.identity
     metrics = Metrics(clock)
     readiness = Readiness()
     async with AsyncExitStack() as stack:
@@ -146,7 +155,9 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
         jobs = _jobs(settings, Parts(engine, store, timelines, requests, clock, identity, metrics.jobs, places))
         desk = Desk(settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, requests, jobs)
         server = GrpcServer(settings.grpc, desk, metrics.rpc_ended, VERSION, advance, settings.has_reflection)
-        http = HttpServer(http_app.build(metrics, readiness), settings.shutdown.grace)
+        admit = http_app.everybody if settings.http.listen.is_loopback else admitting(identity, METRICS_READ)
+        pages = http_app.build(metrics, readiness, admit)
+        http = HttpServer(pages, settings.shutdown.grace, settings.http.certificate_file, settings.http.key_file)
         await _count_what_is_kept(metrics, store)
         _watch(metrics, settings, store, engine, server, readiness)
         metrics.watched.watch_jobs(jobs.open_counts)
@@ -154,7 +165,9 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
         await tasks.start(engine.run, name="engine")
         tasks.start_soon(services.run, name="called services")
         tasks.start_soon(jobs.run, name="jobs")
-        grpc_address = await server.start(settings.grpc.listen)
+        for watch in signed_in.watches:
+            tasks.start_soon(watch, name="who may sign in")
+        grpc_address, mutual_address = await server.start()
         await server.ready()
         readiness.ready()
         health = Health(store.condition, readiness, server)
@@ -162,9 +175,11 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
         tasks.start_soon(_guard(settings, store, engine, metrics).run, name="guard")
         if outside is not None:
             tasks.start_soon(outside.run, lambda: timelines.last_seal, name="outside seal")
-        if not settings.dev:
-            log.warning("nobody can sign in: outside development there is no source of identities yet")
-        running = Running(grpc_address, address_of(http_socket), timelines.origin, timelines.verifier_key)
+        if not settings.dev and not settings.identity.lets_somebody_in:
+            log.warning("nobody can sign in: see [identity] in the settings")
+        running = Running(
+            grpc_address, mutual_address, address_of(http_socket), timelines.origin, timelines.verifier_key
+        )
         log.info("ready", grpc=str(running.grpc), http=str(running.http), log=running.log, epoch=timelines.epoch)
         try:
             yield running, store.condition
@@ -184,6 +199,25 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
                 await http.ended()
             tasks.cancel_scope.cancel()
             log.info("stopped")
+
+
+def _refuse_a_name_that_leads_elsewhere(address: Address) -> None:
+    """What was taken for this machine's own, by its name, must be."""
+    if not address.is_loopback:
+        return
+    try:
+        elsewhere = leads_elsewhere(address.host)
+    except OSError as error:
+        raise StartRefused(f"{address.host} leads nowhere: {error.strerror or error}") from error
+    if elsewhere:
+        raise StartRefused(f"{address.host} leads to {', '.join(elsewhere)}, where others are: say 127.0.0.1")
+
+
+def _sign_in(settings: Settings, clock: Clock) -> SignIn:
+    if settings.dev:
+        return SignIn(development())
+    data = None if settings.data.store == "memory" else settings.data.directory
+    return sign_in(settings.identity, data, clock)
 
 
 def _open_data(settings: Settings, stack: AsyncExitStack) -> tuple[Store, Keys]:

@@ -75,7 +75,8 @@ def target(
 ) -> Target:
     """Fills what is left out from HMSACT_ADDRESS, HMSACT_TOKEN, HMSACT_CA and HMSACT_NAMESPACE, then from defaults.
 
-    An empty token is none, whatever the environment says.
+    An empty token is none, whatever the environment says. HMSACT_CERTIFICATE and HMSACT_KEY are files with a
+    certificate of your own, which is shown where TLS asks for one.
     Raises InvalidArgument for a token that no header can carry, one that would cross a network in plain text, and a
     file of authorities that cannot be read.
     """
@@ -85,7 +86,7 @@ def target(
         tls = environment.get("HMSACT_CA") or None
     if token is not None and not (token.isascii() and token.isprintable()):
         raise InvalidArgument("the token has characters that no header can carry", reason="BAD_TOKEN")
-    credentials = _credentials(address, tls)
+    credentials = _credentials(address, tls, environment)
     if token is not None and credentials is None and tls is not False and not _is_local(address):
         raise InvalidArgument(f"the token would cross the network to {address} in plain text", reason="BAD_TOKEN")
     return Target(
@@ -97,21 +98,26 @@ def target(
     )
 
 
-def _credentials(address: str, tls: Tls) -> grpc.ChannelCredentials | None:
-    if tls is None:
-        return None if _is_local(address) else grpc.ssl_channel_credentials()
-    if tls is False:
+def _credentials(address: str, tls: Tls, environment: Mapping[str, str]) -> grpc.ChannelCredentials | None:
+    certificate, key = environment.get("HMSACT_CERTIFICATE") or None, environment.get("HMSACT_KEY") or None
+    if (certificate is None) != (key is None):
+        raise InvalidArgument("HMSACT_CERTIFICATE and HMSACT_KEY go together", reason="BAD_CERTIFICATE")
+    if tls is False or (tls is None and certificate is None and _is_local(address)):
         return None
-    if tls is True:
-        return grpc.ssl_channel_credentials()
-    if isinstance(tls, str | Path):
-        try:
-            return grpc.ssl_channel_credentials(Path(tls).read_bytes())
-        except OSError as error:
-            raise InvalidArgument(
-                "the file of authorities cannot be read", violations=(Violation(str(tls), str(error.strerror)),)
-            ) from error
-    return tls
+    if isinstance(tls, grpc.ChannelCredentials):
+        return tls
+    authorities = _read(tls) if isinstance(tls, str | Path) else None
+    own = (_read(key), _read(certificate)) if key is not None and certificate is not None else (None, None)
+    return grpc.ssl_channel_credentials(authorities, *own)
+
+
+def _read(file: str | Path) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(
+            "a file of TLS cannot be read", violations=(Violation(str(file), str(error.strerror)),)
+        ) from error
 
 
 def _is_local(address: str) -> bool:

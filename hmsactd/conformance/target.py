@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from standardwebhooks import Webhook
 
 from hmsactd.services.credentials import Credentials, credentials_of
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 OPTIONS: Final = {"ca_file": "--ca", "certificate_file": "--certificate", "key_file": "--key"}
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.abc
 
 from hmsactd.daemon import serving
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 
 GRACE_S: Final = 10.0
 """How long the daemon waits for a worker that is gone, unless it is told otherwise: its default."""

@@ -12,7 +12,7 @@ from typing import Final
 from hmsact.note import VerifierKey
 
 from hmsactd.doctor.finding import Finding, fail, ok, warn
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.errors import DataRefused, Unavailable
 from hmsactd.store.look import READ_WHOLE_MAX_BYTES, connected, cut_off, faults, refusal
 from hmsactd.store.migrate import applied_migrations, known_migrations, refuse_unknown

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from hmsactd.doctor.finding import Finding, fail, ok, warn
-from hmsactd.settings import Address, Settings
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 
 WITHIN_S: Final = 5.0
 JUMPS: Final = "hmsact_clock_jumps_total{"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from hmsactd.doctor import data, doors, machine
 from hmsactd.doctor.finding import Finding, ok
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.lock import holder
 
 

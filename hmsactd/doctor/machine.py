@@ -15,7 +15,7 @@ from typing import Final
 
 from hmsactd.doctor.finding import Finding, fail, ok, warn
 from hmsactd.machine import descriptors, memory
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.trouble import free_bytes
 
 MIB: Final = 1024 * 1024

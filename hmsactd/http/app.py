@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,11 +16,20 @@ from hmsactd.metrics.metrics import Metrics
 UNCACHED = {"Cache-Control": "no-store"}
 
 
-def build(metrics: Metrics, readiness: Readiness) -> Starlette:
+Admit = Callable[[Request], Awaitable[None]]
+"""Lets a request through, or raises HTTPException."""
+
+
+async def everybody(_request: Request) -> None:
+    """Lets every request through: on this machine nobody has to sign in to read the metrics."""
+
+
+def build(metrics: Metrics, readiness: Readiness, admit: Admit = everybody) -> Starlette:
     """The application: /metrics, /healthz, /readyz."""
 
-    async def scrape(_request: Request) -> Response:
+    async def scrape(request: Request) -> Response:
         """The metrics, as Prometheus reads them."""
+        await admit(request)
         return Response(await metrics.exposition(), media_type=metrics.content_type, headers=UNCACHED)
 
     async def healthz(_request: Request) -> Response:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
 from hmsactd.errors import StartRefused
-from hmsactd.settings import Address, Span
+from hmsactd.settings.values import Address, Span
 
 BACKLOG = 128
 """Connections not accepted yet: scrapers and probes are few."""
@@ -44,7 +45,7 @@ def address_of(bound: socket.socket) -> Address:
 class HttpServer:
     """Serves an application until it is stopped."""
 
-    def __init__(self, app: ASGIApp, grace: Span) -> None:
+    def __init__(self, app: ASGIApp, grace: Span, certificate: Path | None = None, key: Path | None = None) -> None:
         self._has_ended = anyio.Event()
         self._server = _Guest(
             uvicorn.Config(
@@ -59,6 +60,8 @@ class HttpServer:
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(grace.seconds)),
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
             )
         )
 

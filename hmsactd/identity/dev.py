@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hmsactd.core.principal import EVERY_ROLE, Principal, PrincipalKind
+from hmsactd.identity.credential import Credential
 
 ISSUER = "dev"
 OFFICER = "fsa.officer"
@@ -28,21 +29,24 @@ PEOPLE = (
 ASSIGN = {OFFICER: "dev:jdavis@fsa.gov"}
 """To whom checkpoints of a role are assigned with --dev, unless the settings say otherwise."""
 
+SERVICE_SUBJECT = "svc/"
 SERVICE_TOKEN = re.compile(r"dev:(svc/[A-Za-z0-9][A-Za-z0-9._-]{0,63})")
 
 _BY_TOKEN = {principal.id: principal for principal in (*PEOPLE, CASEBOT)}
 
 
-def directory() -> tuple[Principal, ...]:
-    """Everybody who could decide something, with their roles."""
-    return PEOPLE
+class Tokens:
+    """Bearer tokens that choose an identity."""
+
+    def credential(self, token: str, now: int) -> Credential | None:
+        """Whom the token chooses; None if it chooses nobody."""
+        service = SERVICE_TOKEN.fullmatch(token)
+        if service is not None:
+            return Credential(Principal(PrincipalKind.SERVICE, ISSUER, service[1], method=ISSUER))
+        principal = _BY_TOKEN.get(token)
+        return None if principal is None else Credential(principal)
 
 
-def principal_of_token(token: str | None) -> Principal | None:
-    """The identity that a token chooses: the developer without one, None for a token that chooses nobody."""
-    if token is None:
-        return DEVELOPER
-    service = SERVICE_TOKEN.fullmatch(token)
-    if service is not None:
-        return Principal(PrincipalKind.SERVICE, ISSUER, service[1], method=ISSUER)
-    return _BY_TOKEN.get(token)
+def serves(principal: Principal, svc: str) -> bool:
+    """True for the service of that name, as a token has chosen it."""
+    return principal.issuer == ISSUER and principal.subject == SERVICE_SUBJECT + svc

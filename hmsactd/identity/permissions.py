@@ -2,59 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from hmsactd.core.principal import EVERY_ROLE, Principal, PrincipalKind
 
-PUBLIC = "public"
+PUBLIC: Final = "public"
 """What an RPC asks for that anybody may call who is known at all."""
 
-EVERY_PERMISSION = "*"
+EVERY_PERMISSION: Final = "*"
 
-PAYLOAD_READ = "payload.read"
+PAYLOAD_READ: Final = "payload.read"
 """To see what callers said in their own words: inputs, outputs, reasons, comments. No RPC asks for it as a whole: each
 shows without it everything else."""
 
-READ = frozenset(("operation.read", "checkpoint.read", "timeline.read", PAYLOAD_READ))
+SERVE: Final = "step.serve"
 
-PERSON = READ | frozenset(
-    (
-        "timeline.export",
-        "operation.start",
-        "operation.pause",
-        "operation.resume",
-        "operation.cancel",
-        "step.retry",
-        "step.skip",
-        "job.cancel",
-        "checkpoint.decide",
-        "checkpoint.claim",
-        "checkpoint.assign",
-    )
-)
-"""People may run operations; which checkpoints they may decide is a matter of their roles and of the core."""
+READ: Final = frozenset(("operation.read", "checkpoint.read", "timeline.read", PAYLOAD_READ))
 
-SERVICE = frozenset(("step.serve", "operation.start", "operation.read", "timeline.read", PAYLOAD_READ))
+DECIDE: Final = READ | {"checkpoint.decide", "checkpoint.claim", "checkpoint.assign"}
+"""What a role has of which nothing is said: roles that definitions name are those of officers."""
+
+OPERATE: Final = DECIDE | {
+    "timeline.export",
+    "operation.start",
+    "operation.pause",
+    "operation.resume",
+    "operation.cancel",
+    "step.retry",
+    "step.skip",
+    "job.cancel",
+}
+"""To run operations; which checkpoints somebody may decide is a matter of their roles and of the core."""
+
+SERVICE: Final = frozenset((SERVE, "operation.start", "operation.read", "timeline.read", PAYLOAD_READ))
 """Services do steps, start what follows from their own work, and see what became of it. They decide nothing."""
 
-AGENT = READ | frozenset(("operation.start",))
+AGENT: Final = READ | {"operation.start"}
 """Agents start and look; everything that needs a judgement is left to the person responsible for them."""
 
-BY_KIND: dict[PrincipalKind, frozenset[str]] = {
-    PrincipalKind.PERSON: PERSON,
+BY_KIND: Final[dict[PrincipalKind, frozenset[str]]] = {
+    # A person without a role has signed in, and that is all: every employee of an agency can do that.
+    PrincipalKind.PERSON: frozenset(),
     PrincipalKind.SERVICE: SERVICE,
     PrincipalKind.AGENT: AGENT,
     # The daemon acts without asking itself.
     PrincipalKind.SYSTEM: frozenset(),
 }
 
-EVERYTHING = frozenset((EVERY_PERMISSION,))
+BUILT_IN: Final[dict[str, frozenset[str]]] = {
+    "hmsact.viewer": READ,
+    "hmsact.operator": OPERATE,
+}
+"""Roles that are there without a line of settings."""
+
+METRICS_READ: Final = "metrics.read"
+
+KNOWN: Final = OPERATE | SERVICE | AGENT | {METRICS_READ}
+"""What settings may give. To move the clock is the developer's alone."""
+
+EVERYTHING: Final = frozenset((EVERY_PERMISSION,))
+NEVER: Final[dict[PrincipalKind, frozenset[str]]] = {
+    PrincipalKind.SERVICE: frozenset(("checkpoint.decide",)),
+    PrincipalKind.AGENT: frozenset(("checkpoint.decide", SERVE)),
+}
+"""What no role gives: a decision is a person's."""
 
 
-def permissions_of(principal: Principal) -> frozenset[str]:
-    """The permissions of a principal; "*" stands for every one."""
-    return EVERYTHING if EVERY_ROLE in principal.roles else BY_KIND[principal.kind]
+class Permissions:
+    """Roles to permissions, as the settings have them."""
 
+    def __init__(self, roles: Mapping[str, frozenset[str]] | None = None) -> None:
+        self._roles = BUILT_IN | dict(roles or {})
+        self._held: dict[tuple[PrincipalKind, tuple[str, ...]], frozenset[str]] = {}
 
-def may(principal: Principal, permission: str) -> bool:
-    """True if the principal has the permission."""
-    held = permissions_of(principal)
-    return permission in held or permission == PUBLIC or held is EVERYTHING
+    def of(self, principal: Principal) -> frozenset[str]:
+        """The permissions of a principal; "*" stands for every one."""
+        key = principal.kind, principal.roles
+        held = self._held.get(key)
+        if held is None:
+            if len(self._held) > 10_000:
+                self._held.clear()
+            held = self._held[key] = self._gathered(*key)
+        return held
+
+    def may(self, principal: Principal, permission: str) -> bool:
+        """True if the principal has the permission."""
+        held = self.of(principal)
+        return permission in held or permission == PUBLIC or held is EVERYTHING
+
+    def _gathered(self, kind: PrincipalKind, roles: tuple[str, ...]) -> frozenset[str]:
+        if EVERY_ROLE in roles:
+            return EVERYTHING
+        given = (self._roles.get(role, DECIDE if kind is PrincipalKind.PERSON else frozenset()) for role in roles)
+        return BY_KIND[kind].union(*given) - NEVER.get(kind, frozenset())

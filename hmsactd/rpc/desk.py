@@ -22,7 +22,7 @@ from hmsactd.identity.identity import Identity
 from hmsactd.identity.permissions import PAYLOAD_READ
 from hmsactd.jobs.jobs import Jobs
 from hmsactd.rpc.caller import caller
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.store import IDS_LOOKED_AT_MAX, Store
 from hmsactd.store.where import Where
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, cast
 
 import grpc
 from grpc.aio import AbortError
 
 from hmsactd.core.principal import Principal
-from hmsactd.errors import PermissionDenied, ResourceExhausted
+from hmsactd.errors import HmsactdError, PermissionDenied, ResourceExhausted
 from hmsactd.identity.authenticate import Metadata
+from hmsactd.identity.credential import Asked, Credential, NotKnownYet
 from hmsactd.rpc.caller import called_by
 from hmsactd.rpc.status import abort, error_of
 from hmsactd.rpc.unreadable import Readable, reading, refuse_unreadable
@@ -26,6 +27,9 @@ OURS = "/hmsact."
 
 NEARLY_OVER_S = 0.05
 """The caller's clock for the same time started earlier, by the request's way here, and its end may arrive first."""
+
+LOOKED_AT_EVERY_S = 2.0
+"""How long a stream may outlast its credential."""
 
 TRY_AGAIN_AFTER_MS = 1_000
 """When to try again where too many have asked at once."""
@@ -41,8 +45,8 @@ Measure = Callable[[str, str, float], None]
 class Gatekeeper(Protocol):
     """Knows who is calling and what they may do; see hmsactd.identity."""
 
-    def principal_of(self, metadata: Metadata) -> Principal:
-        """Returns the principal behind the headers; raises Unauthenticated."""
+    def credential_of(self, metadata: Metadata, certificate: bytes | None, asked: Asked) -> Credential:
+        """Returns whom the headers and the certificate stand for; raises Unauthenticated."""
         ...
 
     def may(self, principal: Principal, permission: str) -> bool:
@@ -54,8 +58,17 @@ class Interceptor(grpc.aio.ServerInterceptor):
     """Stands before all servicers."""
 
     def __init__(
-        self, identity: Gatekeeper, permissions: Mapping[str, str], measure: Measure, requests_max: int
+        self,
+        identity: Gatekeeper,
+        permissions: Mapping[str, str],
+        callers: Mapping[str, Asked],
+        measure: Measure,
+        requests_max: int,
+        *,
+        has_certificates: bool = False,
     ) -> None:
+        self._callers = callers
+        self._has_certificates = has_certificates
         self._requests_max = requests_max
         self._under_way = 0
         self._identity = identity
@@ -126,7 +139,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             async def send() -> None:
                 refuse_unreadable(request)
                 # Closed whatever happens: the servicer's own cleanup must not wait for the garbage collector.
-                async with aclosing(behaviour(request, context)) as answers:
+                async with self._as_long_as_admitted(rpc, context), aclosing(behaviour(request, context)) as answers:
                     async for answer in answers:
                         await context.write(answer)
 
@@ -139,7 +152,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
         started = time.perf_counter()
         code = "OK"
         try:
-            self._admit(rpc, context)
+            try:
+                self._admit(rpc, context)
+            except NotKnownYet as unknown:
+                await unknown.ask()
+                self._admit(rpc, context)
             return await serve()
         except asyncio.CancelledError:
             code = _why_cancelled(context)
@@ -156,7 +173,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     def _admit(self, rpc: str, context: Context) -> None:
         """Says who is calling; raises Unauthenticated or PermissionDenied."""
-        principal = self._identity.principal_of(cast("Metadata", context.invocation_metadata() or ()))
+        principal = self._credential(rpc, context).principal
         permission = self._permissions[rpc]
         if not self._identity.may(principal, permission):
             raise PermissionDenied(
@@ -165,6 +182,41 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 metadata={"permission": permission, "principal": principal.id},
             )
         called_by(principal)
+
+    def _credential(self, rpc: str, context: Context) -> Credential:
+        metadata = cast("Metadata", context.invocation_metadata() or ())
+        certificate = None
+        if self._has_certificates:
+            (certificate,) = context.auth_context().get("x509_pem_cert") or (None,)
+        return self._identity.credential_of(metadata, certificate, self._callers[rpc])
+
+    @asynccontextmanager
+    async def _as_long_as_admitted(self, rpc: str, context: Context) -> AsyncIterator[None]:
+        """Ends a stream with its credential: when that expires, is revoked, or loses its permission."""
+        loop = asyncio.get_running_loop()
+        ended: HmsactdError | None = None
+        next_look: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal ended, next_look
+            try:
+                self._admit(rpc, context)
+            except HmsactdError as error:
+                ended = error
+                patience.reschedule(loop.time())
+            else:
+                next_look = loop.call_later(LOOKED_AT_EVERY_S, look)
+
+        next_look = loop.call_later(LOOKED_AT_EVERY_S, look)
+        try:
+            async with asyncio.timeout(None) as patience:
+                yield
+        except TimeoutError:
+            if ended is None:
+                raise
+            raise ended from None
+        finally:
+            next_look.cancel()
 
 
 def _of_readable(behaviour: Behaviour) -> Behaviour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 import grpc
@@ -25,12 +26,14 @@ from hmsactd.rpc.interceptor import Interceptor, Measure
 from hmsactd.rpc.jobs import JobServicer
 from hmsactd.rpc.operations import OperationServicer
 from hmsactd.rpc.patience import Patience
-from hmsactd.rpc.permissions import FILES, permission_table
+from hmsactd.rpc.permissions import FILES, caller_table, permission_table
 from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
+from hmsactd.rpc.tls import Files, ServerCertificate
 from hmsactd.rpc.workers import WorkerServicer
-from hmsactd.settings import Address, Grpc
+from hmsactd.settings.sections import Grpc
+from hmsactd.settings.values import Address
 
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
 
@@ -58,8 +61,17 @@ class GrpcServer:
     ) -> None:
         self.patience = Patience()
         self._health = health.aio.HealthServicer()
+        self._settings = settings
+        guard = Interceptor(
+            desk.identity,
+            permission_table(),
+            caller_table(),
+            measure,
+            settings.requests_max,
+            has_certificates=settings.mutual is not None,
+        )
         self._server = aio.server(
-            interceptors=[Interceptor(desk.identity, permission_table(), measure, settings.requests_max)],
+            interceptors=[guard],
             options=[
                 *KEEPALIVE,
                 # A second daemon on the port must fail, not share it.
@@ -77,11 +89,28 @@ class GrpcServer:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, by_name)
 
-    async def start(self, address: Address) -> Address:
-        """Listen, and serve; returns the address with the port it got. Raises `StartRefused` if it is taken."""
+    async def start(self) -> tuple[Address, Address | None]:
+        """Listen, and serve; returns the addresses with the ports they got. Raises `StartRefused` if one is taken."""
+        said = self._settings
+        plain = self._add_port(said.listen, self._certificate(None))
+        mutual = None
+        if said.mutual is not None:
+            mutual = self._add_port(said.mutual.listen, self._certificate(said.mutual.client_ca_file))
+        await self._server.start()
+        return plain, mutual
+
+    def _certificate(self, client_ca: Path | None) -> grpc.ServerCredentials | None:
+        said = self._settings
+        if said.certificate_file is None or said.key_file is None:
+            return None
+        return ServerCertificate(Files(said.certificate_file, said.key_file, client_ca)).credentials()
+
+    def _add_port(self, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
         try:
-            port = self._server.add_insecure_port(str(address))
-            await self._server.start()
+            if credentials is None:
+                port = self._server.add_insecure_port(str(address))
+            else:
+                port = self._server.add_secure_port(str(address), credentials)
         except RuntimeError as error:
             raise StartRefused(f"gRPC can't listen on {address}: {error}") from error
         return Address(address.host, port)

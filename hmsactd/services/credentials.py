@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 from standardwebhooks import Webhook
 
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 -- what secrets begin with
 SECRET_BYTES = range(24, 65)

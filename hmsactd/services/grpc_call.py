@@ -16,7 +16,7 @@ from hmsactd.clock import Clock
 from hmsactd.engine.session import Call
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
 from hmsactd.services.retryable import GRPC_PERMANENT, GRPC_UNREACHABLE, WAIT_MAX_MS
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 

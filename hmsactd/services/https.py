@@ -18,7 +18,7 @@ from hmsactd.services.answer import outcome_of
 from hmsactd.services.outcome import Failed, Outcome
 from hmsactd.services.request import body_of, headers_of
 from hmsactd.services.retryable import HTTP_GATEWAY
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 KEPT_S = 4.0
 """How long a connection is kept for the next call: less than the five seconds after which many servers close it."""

@@ -21,7 +21,7 @@ from hmsactd.services.caller import Caller
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
 from hmsactd.services.pace import Pace
 from hmsactd.services.session import CalledSession
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 from hmsactd.timeline.payloads import NotJson, TooDeep, TooLarge, commit, commit_words
 
 LOOK_MAX_S = 10.0

@@ -16,7 +16,7 @@ from hmsactd.services.credentials import Credentials, credentials_of
 from hmsactd.services.grpc_call import GrpcCaller
 from hmsactd.services.https import HttpsCaller
 from hmsactd.services.service import CalledService, Observer, PayloadLimits
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 ROUND_AN_OUTPUT_BYTES = 64 * 1024
 """What an answer may have beside the output: a message around it, or a problem instead."""

@@ -9,7 +9,7 @@ from hmsactd.core.principal import Principal, PrincipalKind
 from hmsactd.engine.dispatch import ANY_STEP
 from hmsactd.engine.session import Call, Session
 from hmsactd.services.pace import Pace
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 
 ISSUER = "called"
 """Who says that an answer is the service's: the daemon, who called it at its configured address."""

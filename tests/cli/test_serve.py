@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from hmsactd import cli, daemon
 from hmsactd.daemon import Running
 from hmsactd.errors import StartRefused
-from hmsactd.settings import Address, Settings, load
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 
-RUNNING = Running(Address("127.0.0.1", 7400), Address("127.0.0.1", 7480), "tower/log/0", "tower+1234+key")
+RUNNING = Running(Address("127.0.0.1", 7400), None, Address("127.0.0.1", 7480), "tower/log/0", "tower+1234+key")
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +62,7 @@ def test_banner_says_where_it_is_and_how_to_call_it() -> None:
     for part in ("127.0.0.1:7400", "http://127.0.0.1:7480", "hmsactd-data", "tower/log/0", "tower+1234+key"):
         assert part in told
     assert "HMSACT_TOKEN=dev:jdavis@fsa.gov" in told
-    assert "Try --dev" in "\n".join(cli._banner(load(), RUNNING))
+    assert "try --dev" in "\n".join(cli._banner(load(), RUNNING))
     in_memory = load(flags={"data": {"store": "memory"}})
     assert "gone when it stops" in "\n".join(cli._banner(in_memory, RUNNING))
 
@@ -85,5 +87,5 @@ def test_version_is_told() -> None:
 
 def test_looking_at_settings_does_not_load_the_daemon() -> None:
     # A look at the settings, or at --version, is answered at once.
-    code = "import sys, hmsactd.cli, hmsactd.settings; print({'grpc', 'jsonschema'} & {*sys.modules})"
+    code = "import sys, hmsactd.cli, hmsactd.settings.load; print({'grpc', 'jsonschema'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -94,7 +94,7 @@ def _spoil(message: Message, chance: Random) -> None:
     fields = message.DESCRIPTOR.fields
     if not fields:
         return
-    each: FieldDescriptor = chance.choice(fields)
+    each = cast("FieldDescriptor", chance.choice(fields))
     if chance.random() < 0.1:
         message.ClearField(each.name)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 from grpc.aio import AbortError
 
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from tests.sim.chance import Chance
 from tests.sim.clock import SimulatedClock
 from tests.sim.disk import Disk
@@ -97,7 +97,7 @@ class Door:
         return Answer("OK", "", messages)
 
     async def _serve(self, handler: Any, said: Sequence[bytes], context: Any, write: Callable[[Any], None]) -> None:
-        async def requests() -> AsyncIterator[Any]:
+        async def requests() -> AsyncGenerator[Any]:
             for raw in said:
                 yield handler.request_deserializer(raw)
 

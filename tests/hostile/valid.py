@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -17,8 +17,11 @@ from google.protobuf.message import Message
 
 from hmsactd.rpc.permissions import FILES
 
-FLOW = {"name": "flow", "steps": [{"step": "check", "svc": "IRS"}, {"checkpoint": "review", "role": "fsa.officer"}]}
-DESK = {"name": "desk", "steps": [{"checkpoint": "review", "role": "fsa.officer"}]}
+FLOW: dict[str, object] = {
+    "name": "flow",
+    "steps": [{"step": "check", "svc": "IRS"}, {"checkpoint": "review", "role": "fsa.officer"}],
+}
+DESK: dict[str, object] = {"name": "desk", "steps": [{"checkpoint": "review", "role": "fsa.officer"}]}
 INPUT = {"applicant": "Jane Roe", "income": 41_250.5, "consent": True, "household": [{"age": 7}, None]}
 
 SAID = 0.7
@@ -70,7 +73,7 @@ class Valid:
         return said
 
     def _fill(self, message: Message) -> None:
-        descriptor: Descriptor = message.DESCRIPTOR
+        descriptor = cast("Descriptor", message.DESCRIPTOR)
         for oneof in descriptor.oneofs:
             self._say(message, self.chance.choice(oneof.fields))
         for each in descriptor.fields:

@@ -18,7 +18,7 @@ from hmsactd.http.app import build
 from hmsactd.http.readiness import Readiness
 from hmsactd.http.server import HttpServer, address_of, bind
 from hmsactd.metrics.metrics import Metrics
-from hmsactd.settings import Address, Span
+from hmsactd.settings.values import Address, Span
 
 ANYWHERE = Address("127.0.0.1", 0)
 

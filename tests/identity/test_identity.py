@@ -16,12 +16,12 @@ def bearing(*tokens: str) -> list[tuple[str, str | bytes]]:
 
 
 def caller(token: str) -> Principal:
-    return DEVELOPMENT.principal_of(bearing(token))
+    return DEVELOPMENT.credential_of(bearing(token)).principal
 
 
 def refusal(metadata: list[tuple[str, str | bytes]], identity: Identity = DEVELOPMENT) -> str:
     with pytest.raises(Unauthenticated) as refused:
-        identity.principal_of(metadata)
+        identity.credential_of(metadata)
     return refused.value.reason
 
 
@@ -29,7 +29,7 @@ def refusal(metadata: list[tuple[str, str | bytes]], identity: Identity = DEVELO
 
 
 def test_nobody_in_particular_is_the_developer() -> None:
-    developer = DEVELOPMENT.principal_of([])
+    developer = DEVELOPMENT.credential_of([]).principal
     assert developer == Principal(PrincipalKind.PERSON, "dev", "developer", ("*",), "dev")
     assert caller("dev:developer") == developer
 
@@ -72,7 +72,7 @@ def test_unknown_token_is_nobody(token: str) -> None:
 
 def test_refusal_does_not_repeat_the_token() -> None:
     with pytest.raises(Unauthenticated) as refused:
-        DEVELOPMENT.principal_of(bearing("s3cret"))
+        DEVELOPMENT.credential_of(bearing("s3cret"))
     assert "s3cret" not in str(refused.value)
 
 
@@ -90,8 +90,8 @@ def test_what_is_no_bearer_token_is_refused() -> None:
 
 
 def test_scheme_is_read_in_any_case_and_from_bytes() -> None:
-    assert DEVELOPMENT.principal_of([("authorization", b"bearer dev:casebot")]).subject == "casebot"
-    assert DEVELOPMENT.principal_of([("authorization", "BEARER  dev:casebot ")]).subject == "casebot"
+    assert DEVELOPMENT.credential_of([("authorization", b"bearer dev:casebot")]).principal.subject == "casebot"
+    assert DEVELOPMENT.credential_of([("authorization", "BEARER  dev:casebot ")]).principal.subject == "casebot"
 
 
 def test_without_development_nobody_is_let_in() -> None:

@@ -23,7 +23,7 @@ from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.everything import Everything
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.streams import Streams
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.store import LogRow, Store
 from hmsactd.timeline.payloads import commit
 from hmsactd.timeline.timeline import Timeline, Timelines

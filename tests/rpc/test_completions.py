@@ -18,7 +18,7 @@ from hmsactd.identity.identity import development
 from hmsactd.rpc.caller import called_by
 from hmsactd.rpc.completions import Completions
 from hmsactd.rpc.desk import Desk
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.memory import MemoryStore
 from tests.core.dialogue import service
 from tests.engine.hands import Hands, Later

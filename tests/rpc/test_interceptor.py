@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from hmsactd.core.rejected import Ground, Rejected
 from hmsactd.errors import HmsactdError, InvalidArgument, NotFound, Unavailable, Violation
+from hmsactd.identity.credential import Asked
 from hmsactd.identity.identity import development
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.interceptor import Interceptor, _why_cancelled
@@ -123,7 +124,10 @@ class Bench:
 @asynccontextmanager
 async def serving(shapes: Shapes) -> AsyncIterator[Bench]:
     measured: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-    guard = Interceptor(development(), PERMISSIONS, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100)
+    callers = dict.fromkeys(PERMISSIONS, Asked.ANYBODY)
+    guard = Interceptor(
+        development(), PERMISSIONS, callers, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100
+    )
     server = aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((shapes.handler(),))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
@@ -264,7 +268,7 @@ async def test_an_answer_that_was_written_out_before_is_not_written_again(answer
     def write(said: str) -> bytes:
         return f"{said}, now".encode()
 
-    guarded = Interceptor(development(), {}, lambda *_: None, 100)._guard(
+    guarded = Interceptor(development(), {}, {}, lambda *_: None, 100)._guard(
         "/hmsact.v1.Shapes/Stream", grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
     )
     assert guarded.response_serializer(answer) == (b"spelt out, now" if isinstance(answer, str) else answer)

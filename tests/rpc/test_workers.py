@@ -19,7 +19,7 @@ from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.workers import WorkerServicer
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.memory import MemoryStore
 from tests.core.dialogue import service
 from tests.engine.world import World, living

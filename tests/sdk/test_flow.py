@@ -10,7 +10,7 @@ from hmsact.flow import definition
 
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import read
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 
 LOAN_FORGIVENESS = {
     "name": "loan_forgiveness",

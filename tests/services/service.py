@@ -11,7 +11,7 @@ from hmsactd.engine.session import Call
 from hmsactd.services.breaker import Breaker
 from hmsactd.services.outcome import Done, Failed, Outcome
 from hmsactd.services.service import CalledService, PayloadLimits
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 from tests.engine.world import SPACE, World
 
 LIMITS = PayloadLimits(bytes_max=1024, depth_max=8, words_bytes_max=64)

@@ -20,7 +20,7 @@ from hmsactd.services.credentials import credentials_of
 from hmsactd.services.grpc_call import GrpcCaller
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
 from hmsactd.services.retryable import GRPC_PERMANENT
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 from tests.engine.world import until
 from tests.services.agency import agency, floods
 from tests.services.calls import OPERATION, call, soon

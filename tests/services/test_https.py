@@ -18,7 +18,7 @@ from hmsactd.clock import SystemClock
 from hmsactd.services.credentials import credentials_of
 from hmsactd.services.https import HttpsCaller
 from hmsactd.services.outcome import Deferred, Done, Failed, Outcome
-from hmsactd.settings import Called
+from hmsactd.settings.called import Called
 from tests.engine.world import until
 from tests.services.agency import Agency, agency, answers, drips, floods, hangs, says
 from tests.services.calls import OPERATION, call, soon

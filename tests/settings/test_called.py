@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from hmsactd.cli import main
 from hmsactd.errors import SettingsRefused
 from hmsactd.services.credentials import credentials_of
-from hmsactd.settings import Address, Called, Settings, load
+from hmsactd.settings.called import Called
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address
 from tests.services.certificates import Authority
 
 

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from hmsactd.cli import _toml, main
-from hmsactd.settings import Section, Settings, load
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Section
 
 
 def test_printed_settings_say_the_same_when_they_are_read(tmp_path: Path) -> None:

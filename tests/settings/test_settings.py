@@ -10,7 +10,10 @@ from pydantic import BaseModel
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
-from hmsactd.settings import Address, Called, Settings, Span, load
+from hmsactd.settings.called import Called
+from hmsactd.settings.load import load
+from hmsactd.settings.settings import Settings
+from hmsactd.settings.values import Address, Span
 
 
 def faults(config: Path | None = None, flags: dict[str, Any] | None = None) -> list[str]:
@@ -128,7 +131,23 @@ def test_development_assigns_the_officers_checkpoints_unless_told_otherwise() ->
 def test_development_stays_on_loopback(listen: str) -> None:
     told = faults(flags={"dev": True, "grpc": {"listen": listen}, "http": {"listen": listen}})
     assert [fault.split(": ")[0] for fault in told] == ["--grpc", "--http"]
-    load(flags={"grpc": {"listen": listen}})
+    assert all("anybody is let in" in fault for fault in told)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:7400", "[::]:7400", "10.1.2.3:7400", "tower.fsa.gov:7400"])
+def test_elsewhere_it_takes_a_certificate_and_somebody_who_can_sign_in(listen: str, tmp_path: Path) -> None:
+    told = faults(flags={"grpc": {"listen": listen}, "http": {"listen": listen}})
+    assert [fault.split(": ")[0] for fault in told] == ["--grpc", "--http"]
+    assert all("without a certificate_file" in fault for fault in told)
+    pair = {"certificate_file": str(tmp_path / "c.pem"), "key_file": str(tmp_path / "k.pem")}
+    (fault,) = faults(flags={"grpc": {"listen": listen, **pair}})
+    assert "nobody can sign in" in fault
+    load(flags={"grpc": {"listen": listen, **pair}, "identity": {"workloads": {"irs": {"serves": ["IRS"]}}}})
+
+
+def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:
+    assert "certificate_file" in str(faults(flags={"grpc": {"key_file": str(tmp_path)}}))
+    assert "certificate_file" in str(faults(flags={"http": {"certificate_file": str(tmp_path)}}))
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.1.2.3:1", "[::1]:7400", "localhost:7400"])

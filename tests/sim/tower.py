@@ -24,9 +24,9 @@ from hmsactd.metrics.metrics import Metrics
 from hmsactd.rpc.desk import Desk
 from hmsactd.rpc.interceptor import Interceptor
 from hmsactd.rpc.patience import Patience
-from hmsactd.rpc.permissions import permission_table
+from hmsactd.rpc.permissions import caller_table, permission_table
 from hmsactd.rpc.server import add_servicers
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.store.errors import Unavailable
 from hmsactd.timeline.keys import Keys
 from hmsactd.timeline.timeline import Timelines
@@ -35,6 +35,7 @@ from tests.sim.disk import Disk
 from tests.sim.wire import Call, Context, RpcError, Wire, unavailable
 
 PERMISSIONS = permission_table()
+CALLERS = caller_table()
 ENDS_WITHIN_S = 5
 """How long what is left of a dead process may go on falling apart. It does so at once, or hangs."""
 
@@ -142,7 +143,8 @@ class Tower:
         """Every RPC behind the daemon's own interceptor."""
         servicers: Any = Servicers()
         add_servicers(servicers, desk, self.patience, "simulated", None)
-        interceptor = Interceptor(self.identity, PERMISSIONS, metrics.rpc_ended, self.settings.grpc.requests_max)
+        most = self.settings.grpc.requests_max
+        interceptor = Interceptor(self.identity, PERMISSIONS, CALLERS, metrics.rpc_ended, most)
         return {rpc: interceptor._guard(rpc, handler) for rpc, handler in servicers.handlers.items()}
 
     def kill(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from hmsactd.core.principal import DAEMON
 from hmsactd.core.transitions import FINAL
 from hmsactd.identity import dev
-from hmsactd.settings import Settings
+from hmsactd.settings.settings import Settings
 from hmsactd.timeline.entropy import ENTROPY
 from tests.sim.chance import Chance
 from tests.sim.clock import SECOND, SimulatedClock

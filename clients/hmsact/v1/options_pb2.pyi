@@ -11,7 +11,12 @@ import builtins as _builtins
 DESCRIPTOR: _descriptor.FileDescriptor
 
 PERMISSION_FIELD_NUMBER: _builtins.int
+CALLER_FIELD_NUMBER: _builtins.int
 permission: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The permission a principal needs to call the RPC, such as "operation.start".
 "public" needs none. The daemon does not start while an RPC has no permission.
+"""
+caller: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""Whose identity the RPC is about, where a caller shows both a bearer token and a certificate: "person" is the
+token's, "workload" the certificate's. Empty: the token's if there is one. Roles are never gathered from both.
 """

@@ -1,0 +1,38 @@
+"""Fetches what an issuer publishes: over TLS, without following it elsewhere, and never more than is read."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from hmsactd.identity.key_set import KEY_SET_MAX_BYTES
+from hmsactd.identity.key_source import Fetch, FetchFailed
+
+PATIENCE_S: Final = 5.0
+
+
+def fetching(ca_file: Path | None) -> Fetch:
+    """What fetches, believing the authorities in a file, or those of the system."""
+    trusted = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+
+    async def fetch(address: str) -> bytes:
+        try:
+            async with (
+                httpx2.AsyncClient(verify=trusted, timeout=PATIENCE_S, trust_env=False) as client,
+                client.stream("GET", address, headers={"accept": "application/json"}) as answer,
+            ):
+                if answer.status_code != httpx2.codes.OK:
+                    raise FetchFailed(f"{address} answers {answer.status_code}")
+                body = b""
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > KEY_SET_MAX_BYTES:
+                        raise FetchFailed(f"{address} answers more than {KEY_SET_MAX_BYTES} bytes")
+                return body
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise FetchFailed(f"{address}: {str(error) or type(error).__name__}") from error
+
+    return fetch
