@@ -34,6 +34,7 @@ OPERATIONS = "/hmsact.v1.OperationService/"
 CHECKPOINTS = "/hmsact.v1.CheckpointService/"
 TIMELINES = "/hmsact.v1.TimelineService/"
 WORK = "/hmsact.v1.WorkerService/Work"
+COMPLETE = "/hmsact.v1.WorkerService/CompleteStep"
 
 
 class World(Protocol):

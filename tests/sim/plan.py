@@ -50,6 +50,8 @@ class Plan:
     worker_twice: float = 0.0
     worker_late: float = 0.0
     worker_lies: float = 0.0
+    worker_defers: float = 0.0
+    """Not drawn from the seed yet: only where a test asks for it."""
     clock_jumps: int = 0
     small: bool = False
     """Bounds and pages are as small as they can be."""

@@ -24,6 +24,7 @@ def plan_with(point: Point, seed: int) -> Plan:
         step_fails=0.45,
         worker_crashes=0.08,
         worker_late=0.2,
+        worker_defers=0.1,
         failpoint=str(point),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hmsact.v1 import worker_pb2 as pb
 
-from tests.sim.caller import WORK, Caller, World
+from tests.sim.caller import AGAIN, COMPLETE, WORK, Caller, World
 from tests.sim.oracle import Key
 from tests.sim.wire import RpcError, Stream
 
@@ -26,6 +26,7 @@ class Hand:
 
     attempt: pb.Attempt
     step: str
+    token: str
     report: pb.Report | None = None
 
 
@@ -141,7 +142,9 @@ class Worker(Caller):
                 if hand is not None:
                     self._tasks.create_task(self._send_later(hand, self._process), name="sim again")
             case kind:
-                if kind == pb.VERDICT_KIND_RECORDED:
+                if hand is not None and hand.report is not None and hand.report.HasField("deferred"):
+                    self._tasks.create_task(self._complete(hand), name="sim completion")
+                elif kind == pb.VERDICT_KIND_RECORDED:
                     self.world.oracle.recorded[key] = self._principal
                 self._hands.pop(key, None)
 
@@ -150,7 +153,7 @@ class Worker(Caller):
         self.world.oracle.was_given(key, f"{self.name}.{self._process}")
         if key in self._hands:
             return
-        hand = self._hands[key] = Hand(call.attempt, call.step)
+        hand = self._hands[key] = Hand(call.attempt, call.step, call.completion_token)
         self._tasks.create_task(self._work(hand, self._process), name="sim work")
         if self.happens(self.world.plan.worker_lies):
             self._lie(call.attempt)
@@ -164,12 +167,28 @@ class Worker(Caller):
         longest = 0.2 if self.world.is_calm else 15 if self.happens(plan.worker_late) else 1.5
         await asyncio.sleep(self.chance.uniform(0, longest))
         if process == self._process and hand.report is None:
-            if self.happens(plan.step_fails):
+            if plan.worker_defers and self.happens(plan.worker_defers):
+                self._finish(hand, pb.Report(deferred=pb.Deferred()))
+            elif self.happens(plan.step_fails):
                 permanent = self.chance.random() < 0.1
                 self._finish(hand, self._failure("BUSY", permanent=permanent))
             else:
                 output = json.dumps({"by": self.name, "n": self.chance.randrange(1_000_000)}, separators=(",", ":"))
                 self._finish(hand, pb.Report(done=pb.Done(output=output.encode())))
+
+    async def _complete(self, hand: Hand) -> None:
+        """Say later, from wherever, that what was deferred is done, until there is an answer."""
+        output = json.dumps({"by": "a clerk", "n": self.chance.randrange(1_000_000)}, separators=(",", ":"))
+        self.world.oracle.reported[key_of(hand.attempt)].add(output)
+        request = pb.CompleteStepRequest(completion_token=hand.token, done=pb.Done(output=output.encode()))
+        while True:
+            await asyncio.sleep(self.chance.uniform(0.1, 3))
+            try:
+                await self.ask(COMPLETE, request)
+            except RpcError as error:
+                if error.code in AGAIN:
+                    continue
+            return
 
     def _failure(self, code: str, *, permanent: bool) -> pb.Report:
         return pb.Report(failed=pb.Failed(message="it did not work", code=code, permanent=permanent))
