@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Pause, Resume, StepErred
-from hmsactd.engine.dispatch import Line
 from hmsactd.engine.session import AttemptKey
 from hmsactd.errors import ResourceExhausted
 from hmsactd.timeline.payloads import commit_words
@@ -293,22 +290,3 @@ async def test_the_sessions_of_a_principal_have_a_bound(world: World) -> None:
         one_more(irs, 1)
     one_more(irs, 2)
     one_more(Hands(world, "Fsa", "ask"), 1)
-
-
-async def test_an_engine_that_has_ended_offers_a_step_once_and_not_for_ever(world: World) -> None:
-    Hands(world, "IRS", "ask").connect()
-    await world.quiet()
-    await world.kill()
-    offered = 0
-    post = world.engine.post
-
-    def counting(*told: Any) -> None:
-        nonlocal offered
-        offered += 1
-        post(*told)
-
-    world.engine.post = counting  # type: ignore[method-assign]
-    world.engine.dispatch.queue(Line(SPACE, "IRS", "ask"), "op_" + "0" * 26, 1)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert offered == 1
