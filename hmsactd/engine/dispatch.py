@@ -47,6 +47,7 @@ class Dispatch:
         self._queues: dict[Line, dict[str, int]] = {}
         self._overflowed: dict[Line, None] = {}
         self._to_refill: deque[Line] = deque()
+        self._being_read: Line | None = None
         self._servers: dict[Line, deque[Session]] = {}
         self._promised: dict[tuple[str, str], Promise] = {}
         self._queued_before: frozenset[tuple[str, str]] = frozenset()
@@ -75,7 +76,7 @@ class Dispatch:
             if self._may_still_serve(promised.session, line):
                 return promised.session
             self.release(promised.session)
-        if self._queue(line) or line in self._overflowed:
+        if self._queue(line) or line in self._overflowed or line == self._being_read:
             # Others were here before.
             return None
         session = self._free_session(line)
@@ -182,21 +183,28 @@ class Dispatch:
                 continue
             # What is queued from here on goes to memory again; what came before is in the rows about to be read.
             self._overflowed.pop(line, None)
+            self._being_read = line
             try:
                 steps = None if line.step == ANY_STEP else (line.step,)
                 rows = await self._store.queued(line.namespace, line.svc, steps, QUEUE_MAX)
             except BaseException:
                 self._overflowed[line] = None
+                # They have their rows, too, behind those that were not read.
+                self._queue(line).clear()
                 raise
+            finally:
+                self._being_read = None
             queue = self._queue(line)
             arrived = dict(queue)
             queue.clear()
             for row in rows:
                 if (line.namespace, row.operation) not in self._promised:
                     queue[row.operation] = row.since
-            queue.update(arrived)
             if len(rows) >= QUEUE_MAX:
+                # Whoever has arrived meanwhile waits behind those that were not read.
                 self._overflowed[line] = None
+            else:
+                queue.update(arrived)
             # All that was read may have been promised a moment ago; reading it again at once would bring the same.
             if queue:
                 self._match(line)
@@ -219,6 +227,9 @@ class Dispatch:
     # -- matching ------------------------------------------------------------------------------------------------------
 
     def _match(self, line: Line) -> None:
+        if line == self._being_read:
+            # Who came before is about to be known.
+            return
         while (session := self._free_session(line)) is not None:
             queue = self._queues.get(line)
             if not queue:
@@ -258,7 +269,7 @@ class Dispatch:
         best_since = 0
         for step in session.steps:
             line = Line(session.namespace, session.svc, step)
-            queue = self._queues.get(line)
+            queue = self._queues.get(line) if line != self._being_read else None
             if queue:
                 since = next(iter(queue.values()))
                 if best is None or since < best_since:
