@@ -165,6 +165,8 @@ class Actor:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
+        # Else what it recorded last may come to light later, and nobody would look again.
+        await self._around.timelines.settled()
         operation: Operation | None = None
 
         def hear(events: Sequence[Event]) -> None:

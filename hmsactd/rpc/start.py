@@ -153,6 +153,8 @@ class Starter:
                 states: tuple[str, ...] = ()
             case _:
                 states = OPEN_STATES
+        # Whoever began before may have the key.
+        await self._desk.timelines.settled()
         rows = await self._desk.store.by_key(namespace, request.key, states, limit=1)
         if not rows:
             return None

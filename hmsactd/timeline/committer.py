@@ -111,6 +111,9 @@ class Committer:
         self._well_since = -RELAPSE_S
         self.last_seal = log.seal
         """The newest seal that is known to be kept."""
+        self.settled = asyncio.Event()
+        """Cleared from a failed write until the store was opened anew: what it kept of that shows only then."""
+        self.settled.set()
 
     @property
     def size(self) -> int:
@@ -204,6 +207,7 @@ class Committer:
         try:
             written, batch, edge = await self._write(taken, notes)
         except Unavailable as error:
+            self.settled.clear()
             self._doubtful.update((submission.namespace, submission.operation) for submission in taken)
             for each in waiting:
                 each.refuse(_in_doubt(error))
@@ -284,6 +288,7 @@ class Committer:
         ):
             raise Unavailable("after a failed write the last seal does not cover the log", Trouble.CORRUPT)
         self._edge, self.last_seal = edge, log.seal
+        self.settled.set()
         self._followers.tell(self._doubtful)
         self._doubtful.clear()
 

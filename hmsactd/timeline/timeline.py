@@ -15,6 +15,7 @@ from typing import Final
 from hmsact.note import VerifierKey, key_name
 
 from hmsactd.core.events import Event
+from hmsactd.store.errors import Unavailable
 from hmsactd.store.job import JobWrite
 from hmsactd.store.store import Birth, Log, LogRow, PayloadRow, RequestRow, Store, Summary
 from hmsactd.timeline import codec, moment
@@ -37,6 +38,9 @@ HEARD_AT_A_TIME: Final = 200
 
 JOB_WORDS: Final = "job"
 """The name under which a job's words are sealed, where those of events have the name of their field."""
+
+SETTLES_WITHIN_S: Final = 0.25
+"""How long anybody waits for the store to be opened anew. It takes milliseconds, unless it goes on failing."""
 
 ORIGIN_BYTES: Final = 8
 """Enough for a name that no other log has."""
@@ -118,6 +122,17 @@ class Timelines:
     def last_seal(self) -> str | None:
         """The newest seal that is known to be kept."""
         return self._committer.last_seal
+
+    async def settled(self) -> None:
+        """Returns once no write is left that may yet turn out to be kept; raises Unavailable if that takes long."""
+        if self._committer.settled.is_set():
+            return
+        try:
+            async with asyncio.timeout(SETTLES_WITHIN_S):
+                await self._committer.settled.wait()
+        except TimeoutError:
+            trouble = self._store.condition.trouble or Unavailable("it is not known yet what was kept")
+            raise Unavailable(str(trouble), trouble.trouble) from None
 
     @property
     def epoch(self) -> int:

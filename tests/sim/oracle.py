@@ -35,6 +35,10 @@ SPACE = "default"
 Key = tuple[str, int, int]
 """An attempt: operation, instance, attempt."""
 
+ENDS = frozenset(
+    (e.OperationCompleted.kind, e.OperationRejected.kind, e.OperationFailed.kind, e.OperationCancelled.kind)
+)
+
 EXPORTED = 3
 """Operations of a thorough run that are exported and verified."""
 
@@ -124,6 +128,7 @@ async def check(oracle: Oracle, tower: Tower, image: MemoryStore, principals: fr
     for operation, records in histories.items():
         _check_history(operation, records, summaries[operation], principals, oracle)
     _check_promises(oracle, rows)
+    _check_keys(histories, summaries)
     _check_outcomes(oracle, image, histories, tower)
     _check_followers(oracle, rows, histories)
     if is_thorough:
@@ -223,6 +228,18 @@ def _check_promises(oracle: Oracle, rows: list[LogRow]) -> None:
             promise.leaf,
         )
         must(is_kept, "nothing acknowledged is lost", promise)
+
+
+def _check_keys(histories: dict[str, list[LogRow]], summaries: dict[str, Summary]) -> None:
+    """Every start by business key here asks that no two open operations have it."""
+    holders: dict[str, tuple[str, int]] = {}
+    for operation, records in sorted(histories.items(), key=lambda each: each[1][0].index):
+        if (key := summaries[operation].key) is None:
+            continue
+        before, ended_at = holders.get(key, ("", -1))
+        must(records[0].index > ended_at, "a business key has one open operation", key, before, operation)
+        kinds = {row.index: json.loads(row.record)["kind"] for row in records}
+        holders[key] = operation, next(index for index, kind in kinds.items() if kind in ENDS)
 
 
 def _check_outcomes(oracle: Oracle, image: MemoryStore, histories: dict[str, list[LogRow]], tower: Tower) -> None:

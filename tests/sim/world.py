@@ -10,6 +10,7 @@ import gc
 import os
 import random
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -93,7 +94,8 @@ def _clear(loop: Loop) -> None:
         for task in asyncio.all_tasks(loop):
             task.cancel()
         if asyncio.all_tasks(loop):
-            loop.run_until_complete(_turns(100))
+            with suppress(Stuck):
+                loop.run_until_complete(_turns(100))
 
 
 async def _turns(count: int) -> None:
