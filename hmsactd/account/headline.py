@@ -192,7 +192,7 @@ class Headline:
         item, failure = self._operation.item(end.instance), self._tale.failure
         assert isinstance(item, StepItem), "an operation fails at a step"
         assert failure is not None, "an operation fails because a step has"
-        why = mishap(*failure, self._said)
+        why = mishap(item.definition.svc, *failure, self._said)
         return f", because {self._name(end.instance)} went wrong at {item.definition.svc}, which {why}"
 
     def _name(self, instance: int) -> str:

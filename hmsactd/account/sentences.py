@@ -160,11 +160,16 @@ class Sentences:
         item = self._operation.item(instance)
         assert isinstance(item, StepItem), "attempts are made at steps"
         svc, name, event = item.definition.svc, self._name(instance), passage.last
-        gone_wrong = mishaps(passage, self._said)
+        gone_wrong = mishaps(svc, passage, self._said)
         match event:
             case e.StepDone():
                 took_ms = (event.at - passage.first.at) // 1000
                 took = f", {span(took_ms)} after it was first asked" if took_ms >= 1000 else ""
+                if event.via and actor(event.by) != svc:
+                    # With its token: whoever did it need not be the service that was asked.
+                    return f"{actor(event.by)} finished {name} for {svc}{took}." + (
+                        f" {svc} {gone_wrong}." if gone_wrong else ""
+                    )
                 return f"{svc} finished {name}{took}." + (f" It {gone_wrong}." if gone_wrong else "")
             case e.StepStarted():
                 is_at_work = item.state is StepState.RUNNING and not self._operation.is_final
@@ -191,7 +196,9 @@ class Sentences:
         outcome = "done" if event.code == "DONE" else "failed"
         error = self._said.of(sequence, "error", event.error).quoted("error")
         told = f"{actor(event.by)} reported {self._name(event.instance)} as {outcome}{error}"
-        return f"{told}. The operation had ended by then: that was written down and changed nothing."
+        # A token may come when its attempt is over and the operation is not.
+        ended = "attempt" if event.via else "operation"
+        return f"{told}. The {ended} had ended by then: that was written down and changed nothing."
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

@@ -301,7 +301,7 @@ def _completions(
     item: StepItem, event: e.StepDone | e.StepFailed | e.StepReportIgnored, *, is_late: bool = False
 ) -> tuple[Completion, ...]:
     """What was said of the step's attempts with their tokens, this included."""
-    said = Completion(event.attempt, event.at, event.by.id, is_late)
+    said = Completion(event.attempt, event.at, event.by.id, isinstance(event, e.StepFailed), is_late)
     return (*item.completions, said)[-COMPLETIONS_MAX:]
 
 

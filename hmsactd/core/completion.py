@@ -27,7 +27,8 @@ def too_late(operation: Operation, told: CompleteStep) -> Rejected:
         when = f"{datetime.fromtimestamp(earlier.at // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ} by {earlier.by}"
         facts |= {"completed_by": earlier.by, "completed_at_us": str(earlier.at)}
         if not earlier.is_late:
-            sentence = f"attempt {told.attempt} of {name} was completed before, at {when}"
+            outcome = "failed" if earlier.is_failure else "completed"
+            sentence = f"attempt {told.attempt} of {name} was {outcome} before, at {when}"
             return Rejected(Ground.PRECONDITION, "ALREADY_COMPLETED", sentence, **facts)
         kept = f"what was said of it at {when} is kept on the record"
     if item.state is StepState.RUNNING and item.attempt == told.attempt:

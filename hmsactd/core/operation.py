@@ -11,11 +11,12 @@ from hmsactd.value import value
 
 @value(frozen=True, slots=True)
 class Completion:
-    """What somebody said of an attempt with its token; `is_late` if the attempt was over by then."""
+    """What somebody said of an attempt with its token: it failed it, or it came when the attempt was over."""
 
     attempt: int
     at: int
     by: str
+    is_failure: bool
     is_late: bool
 
 

@@ -32,6 +32,7 @@ from tests.core.dialogue import (
     checkpoint,
     flow_of,
     payload,
+    rejected,
     service,
     step,
 )
@@ -300,6 +301,40 @@ def put_off_and_done_at_night() -> str:
     talk.take("eligibility_check")
     talk.wait("2s").defer("eligibility_check")
     talk.wait("9h").complete("eligibility_check")
+    return told(talk)
+
+
+@story
+def put_off_and_done_by_somebody_else() -> str:
+    talk = loan()
+    talk.take("eligibility_check")
+    talk.wait("2s").defer("eligibility_check")
+    talk.wait("1m").give_up("eligibility_check", by=OPERATOR)
+    talk.now = talk.step("eligibility_check").retry_at or talk.now
+    talk.wake()
+    talk.take("eligibility_check")
+    talk.defer("eligibility_check")
+    talk.wait("1m").complete("eligibility_check", by=OPERATOR)
+    return told(talk)
+
+
+@story
+def put_off_and_failed_for_good_by_somebody_else() -> str:
+    talk = loan()
+    talk.take("eligibility_check")
+    talk.wait("2s").defer("eligibility_check")
+    talk.wait("1m").give_up("eligibility_check", permanently=True, by=OPERATOR)
+    return told(talk)
+
+
+@story
+def put_off_and_said_too_late_while_it_is_tried_again() -> str:
+    talk = begun(step("scan", "Scanner", timeout="1m"))
+    talk.take("scan")
+    talk.defer("scan")
+    talk.wait("1m").wake()
+    with rejected("ATTEMPT_OVER"):
+        talk.wait("1s").complete("scan", by=OPERATOR)
     return told(talk)
 
 
