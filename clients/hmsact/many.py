@@ -18,7 +18,7 @@ from hmsact.duration import Duration
 from hmsact.errors import HmsactError, InvalidArgument, ResourceExhausted, Unavailable, Violation
 from hmsact.operation import AsyncOperation, Operation
 from hmsact.recorded import recorded_of
-from hmsact.requests import KeyPolicy, Requests
+from hmsact.requests import KeyPolicy, Requests, check_said
 from hmsact.status import refusal_of
 from hmsact.v1 import operation_pb2 as pb
 from hmsact.watch import Patience, passes
@@ -116,6 +116,7 @@ class Many(Generic[AnyOperation]):
         self._address = address
         self._definition = b""
         self._name = ""
+        check_said("request_id", common.request_id)
         if common.steps is not None:
             self._definition, self._name = _definition(common.name, common.steps, common.sla)
         self._patience = Patience()
@@ -190,12 +191,14 @@ class Many(Generic[AnyOperation]):
         if start.labels is not None and not _are_texts(start.labels):
             fault = Violation("labels", "are names and texts", "BAD_LABEL")
             raise InvalidArgument("this is no start", reason="BAD_ITEM", violations=(fault,))
-        request_id = start.request_id or (f"{common.request_id}-{index + 1}" if common.request_id else None)
+        request_id = start.request_id
+        if request_id is None and common.request_id is not None:
+            request_id = f"{common.request_id}-{index + 1}"
         try:
             request = self._requests.start_by(
                 definition,
                 start.input if start.input is not None else common.input,
-                start.key or common.key,
+                start.key if start.key is not None else common.key,
                 start.key_policy or common.key_policy,
                 {**(common.labels or {}), **(start.labels or {})},
                 request_id,

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration as DurationMessage
 from hmsact import flow, json_text
 from hmsact.choice import Choice
 from hmsact.duration import Duration, milliseconds
+from hmsact.errors import InvalidArgument, Violation
 from hmsact.inbox import Shown, digest_of
 from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
@@ -94,9 +95,10 @@ class Requests:
         requested_by: str | None,
     ) -> operation_pb2.StartOperationRequest:
         """The same by a definition as it travels."""
+        check_said("key", key)
         return operation_pb2.StartOperationRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             definition=definition,
             input=b"" if input is None else json_text.write(input, "input"),
@@ -165,7 +167,7 @@ class Requests:
         """Asks to pause an operation."""
         return operation_pb2.PauseOperationRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             expected_revision=expected_revision,
@@ -178,7 +180,7 @@ class Requests:
         """Asks to resume an operation."""
         return operation_pb2.ResumeOperationRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             expected_revision=expected_revision,
@@ -190,7 +192,7 @@ class Requests:
         """Asks to cancel an operation."""
         return operation_pb2.CancelOperationRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             expected_revision=expected_revision,
@@ -207,7 +209,7 @@ class Requests:
         """Asks to give a stalled step fresh retries."""
         return operation_pb2.RetryStepRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             step=step,
@@ -220,7 +222,7 @@ class Requests:
         """Asks to leave a stalled step out."""
         return operation_pb2.SkipStepRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason,
             operation_id=id_of(operation),
             step=step,
@@ -245,7 +247,7 @@ class Requests:
         """Asks for a job."""
         request = _MANY[action](
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             selection=job_pb2.JobSelection(
                 filter=filter_of(wanted),
@@ -287,7 +289,7 @@ class Requests:
         """Asks to end a job."""
         return job_pb2.CancelJobRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             job_id=job_id_of(job),
         )
@@ -297,7 +299,7 @@ class Requests:
     def complete_step(self, token: str, output: object, request_id: str | None) -> worker_pb2.CompleteStepRequest:
         """Says that a deferred step is done. Its namespace is that of the token."""
         return worker_pb2.CompleteStepRequest(
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             completion_token=token,
             done=worker_pb2.Done(output=b"" if output is None else json_text.write(output, "output")),
         )
@@ -316,9 +318,7 @@ class Requests:
         failed = worker_pb2.Failed(message=message, code=code or "", permanent=not retryable)
         if retry_after is not None:
             failed.retry_after.FromMilliseconds(milliseconds(retry_after))
-        return worker_pb2.CompleteStepRequest(
-            request_id=request_id or _request_id(), completion_token=token, failed=failed
-        )
+        return worker_pb2.CompleteStepRequest(request_id=_request_id(request_id), completion_token=token, failed=failed)
 
     # -- checkpoints
 
@@ -345,7 +345,7 @@ class Requests:
         """Asks to approve a checkpoint."""
         return checkpoint_pb2.ApproveCheckpointRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             operation_id=id_of(operation),
             checkpoint=checkpoint,
             comment=comment or "",
@@ -363,7 +363,7 @@ class Requests:
         """Asks to reject a checkpoint."""
         return checkpoint_pb2.RejectCheckpointRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             operation_id=id_of(operation),
             checkpoint=checkpoint,
             comment=comment or "",
@@ -376,7 +376,7 @@ class Requests:
         """Asks to take a decision on."""
         return checkpoint_pb2.ClaimCheckpointRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             checkpoint=checkpoint,
@@ -388,7 +388,7 @@ class Requests:
         """Asks to give a claim back."""
         return checkpoint_pb2.ReleaseCheckpointRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             checkpoint=checkpoint,
@@ -405,7 +405,7 @@ class Requests:
         """Asks to assign a decision."""
         return checkpoint_pb2.AssignCheckpointRequest(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
+            request_id=_request_id(request_id),
             reason=reason or "",
             operation_id=id_of(operation),
             checkpoint=checkpoint,
@@ -469,8 +469,15 @@ class Requests:
         """Asks to move the clock of a test daemon."""
         distance = DurationMessage()
         distance.FromMilliseconds(milliseconds(by))
-        return system_pb2.AdvanceClockRequest(request_id=request_id or _request_id(), reason=reason or "", by=distance)
+        return system_pb2.AdvanceClockRequest(request_id=_request_id(request_id), reason=reason or "", by=distance)
 
 
-def _request_id() -> str:
-    return str(uuid.uuid4())
+def check_said(field: str, said: str | None) -> None:
+    """Raises InvalidArgument for an empty text: on the wire it would be as if nothing had been said."""
+    if said == "":
+        raise InvalidArgument(f"the {field} is empty", violations=(Violation(field, "is empty", "REQUIRED"),))
+
+
+def _request_id(said: str | None) -> str:
+    check_said("request_id", said)
+    return str(uuid.uuid4()) if said is None else said

@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from hmsact.v1 import (
     checkpoint_pb2,
     event_pb2,
+    job_pb2,
     operation_pb2,
     principal_pb2,
     system_pb2,
@@ -62,7 +63,7 @@ class FakeDaemon:
     def start(self) -> Self:
         """Serves, on the same port as before if it was stopped."""
         server = grpc.server(ThreadPoolExecutor(16), options=(("grpc.so_reuseport", 0),))
-        for module in (operation_pb2, checkpoint_pb2, timeline_pb2, worker_pb2, system_pb2):
+        for module in (operation_pb2, job_pb2, checkpoint_pb2, timeline_pb2, worker_pb2, system_pb2):
             for service in module.DESCRIPTOR.services_by_name.values():
                 handlers = {method.name: self._handler(method) for method in service.methods}
                 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))

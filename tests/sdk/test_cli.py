@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from hmsact.cli import run
-from hmsact.v1 import checkpoint_pb2, event_pb2, operation_pb2, principal_pb2, system_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, event_pb2, job_pb2, operation_pb2, principal_pb2, system_pb2, timeline_pb2
 
 from tests.sdk.fake import OPERATION, START, FakeDaemon, event, frame, operation, recorded, refuse
 
@@ -448,3 +448,51 @@ def test_an_empty_option_is_wrong_and_never_means_more_operations(
     said = hmsact(*command, "--state", "waiting", option, "")
     assert (said.code, said.out) == (2, "")
     assert f"{option} is empty" in said.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *((("start", "FILE"), option) for option in ("--key", "--request-id", "--reason", "--for")),
+        (("bulk", "cancel", "--state", "waiting", "--yes"), "--reason"),
+        (("complete", "done_x"), "--error"),
+        *((("complete", "done_x", "--error", "no"), option) for option in ("--code", "--request-id", "--retry-after")),
+        (("cancel", OPERATION), "--reason"),
+        (("approve", OPERATION, "human_review", "--yes"), "--comment"),
+    ],
+)
+def test_an_empty_option_does_not_mean_that_nothing_was_said(
+    fake: FakeDaemon, hmsact: Hmsact, definition: str, command: tuple[str, ...], option: str
+) -> None:
+    said = hmsact(*(definition if word == "FILE" else word for word in command), option, "")
+    assert (said.code, said.out) == (2, "")
+    assert f"{option} is empty" in said.err
+    assert not fake.heard
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--error", "x", "--retry-after", "-5s"), "--retry-after -5s is not how long"),
+        (("--error", "x", "--retry-after", "soon"), "--retry-after soon is not how long"),
+        (("--output", "NaN"), "--output is not JSON"),
+        (("--output", '{"a": [1e999]}'), "--output is not JSON"),
+        (("--output", '"\\ud800"'), "--output is not JSON"),
+        (("--output", "[" * 100_000), "--output is not JSON"),
+    ],
+)
+def test_what_complete_cannot_read_is_wrong_usage(
+    fake: FakeDaemon, hmsact: Hmsact, options: tuple[str, ...], sentence: str
+) -> None:
+    said = hmsact("complete", "done_x", *options)
+    assert (said.code, said.out) == (2, "")
+    assert sentence in said.err
+    assert not fake.heard
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",), ("--detach",), ("--yes", "--detach", "--json")])
+def test_bulk_begins_no_job_if_no_operation_matches(fake: FakeDaemon, hmsact: Hmsact, options: tuple[str, ...]) -> None:
+    fake.on("CancelOperations", job_pb2.BeginJobResponse(job=job_pb2.Job(expected_count=0)))
+    said = hmsact("bulk", "cancel", "--state", "waiting", "--reason", "r", *options)
+    assert (said.code, said.out, said.err) == (0, "", "No operation matches.\n")
+    assert [asked.validate_only for asked in fake.requests("CancelOperations")] == [True]

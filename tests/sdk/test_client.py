@@ -345,3 +345,13 @@ def test_an_empty_page_that_is_not_the_last_is_gone_beyond(fake: FakeDaemon, act
     fake.on("ListOperations", lambda request, _: pages[request.page_token])
     assert [operation.id for operation in act.operations(order_by="end_time desc", limit=5)] == ["op_1"]
     assert fake.requests("ListOperations")[0].order_by == "end_time desc"
+
+
+@pytest.mark.parametrize("field", ["key", "request_id"])
+def test_an_empty_key_or_request_id_is_refused_and_does_not_mean_none(
+    fake: FakeDaemon, act: Orchestrator, field: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"the {field} is empty") as refused:
+        act.start(name="flow", steps=FLOW, **{field: ""})
+    assert [violation.field for violation in refused.value.violations] == [field]
+    assert not fake.heard

@@ -341,3 +341,19 @@ def test_output_that_is_closed_in_the_middle_is_no_success(fake: FakeDaemon, tmp
     assert process.returncode == 1
     assert "the output was closed" in err
     assert "Exception ignored" not in err
+
+
+@pytest.mark.parametrize("field", ["key", "request_id"])
+def test_an_item_with_an_empty_key_or_request_id_is_no_item_without_one(
+    fake: FakeDaemon, act: Orchestrator, field: str
+) -> None:
+    fake.on("StartOperations", Starts())
+    first, second = act.start_many([{"input": 1, field: ""}, {"input": 2}], name="flow", steps=FLOW)
+    assert isinstance(first.error, InvalidArgument)
+    assert f"the {field} is empty" in str(first.error)
+    assert second.operation is not None
+
+
+def test_an_empty_request_id_for_all_is_refused(act: Orchestrator) -> None:
+    with pytest.raises(InvalidArgument, match="the request_id is empty"):
+        list(act.start_many([{}], name="flow", steps=FLOW, request_id=""))

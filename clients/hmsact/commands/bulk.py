@@ -9,6 +9,7 @@ import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.jobs import follow
+from hmsact.commands.said import SAID
 from hmsact.commands.wanted import wanted_of, wanted_options
 from hmsact.job import Job
 from hmsact.requests import Clock
@@ -24,7 +25,8 @@ def bulk() -> None:
     """Pause, resume, cancel or retry many operations at once.
 
     Which ones is said as for `hmsact list`, or by their whole ids. It asks first, then shows the progress; what it has
-    begun is a job, which goes on without it (see `hmsact jobs`).
+    begun is a job, which goes on without it (see `hmsact jobs`). If no operation matches it says so, begins no job and
+    ends with 0.
     """
 
 
@@ -33,7 +35,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("operations", metavar="[ID]...", nargs=-1),
         wanted_options,
         click.option("--everything", is_flag=True, help="Every operation of the namespace."),
-        click.option("--reason", metavar="TEXT", required=True, help="Why; it is recorded with each operation."),
+        click.option(
+            "--reason", type=SAID, metavar="TEXT", required=True, help="Why; it is recorded with each operation."
+        ),
         click.option("--dry-run", is_flag=True, help="Say how many match, and do nothing."),
         click.option("--yes", is_flag=True, help="Don't ask."),
         click.option("--detach", is_flag=True, help="Print the id of the job, and don't wait for it."),
@@ -88,6 +92,9 @@ def _bulk(invocation: Invocation, action: str, begin: Begin, said: dict[str, Any
         if dry_run:
             counted = {"count": trial.expected, "is_exact": trial.is_expected_exact}
             invocation.say(counted, f"{many} would be {DONE[action]}.")
+            return 0
+        if trial.expected == 0 and trial.is_expected_exact:
+            click.echo("No operation matches.", err=True)
             return 0
         if not yes:
             _ask(f"{action.capitalize()} {many}?")

@@ -6,21 +6,25 @@ import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.recorded import say_recorded
+from hmsact.commands.said import SAID
 from hmsact.commands.start import read_json
+from hmsact.duration import milliseconds
+from hmsact.errors import InvalidArgument
 
 
 @click.command()
 @click.argument("completion_token", metavar="TOKEN")
 @click.option("--output", "output_text", metavar="JSON|@FILE", help="Its output: JSON, or @ and a file; else null.")
-@click.option("--error", metavar="TEXT", help="It has failed, for this reason.")
-@click.option("--code", metavar="CODE", help="With --error: the reason for machines, UPPER_SNAKE.")
+@click.option("--error", type=SAID, metavar="TEXT", help="It has failed, for this reason.")
+@click.option("--code", type=SAID, metavar="CODE", help="With --error: the reason for machines, UPPER_SNAKE.")
 @click.option("--no-retry", is_flag=True, help="With --error: another attempt is of no use; the operation fails.")
 @click.option(
     "--retry-after",
+    type=SAID,
     metavar="TIME",
     help="With --error: how long to leave it alone; at most the step's longest retry delay.",
 )
-@click.option("--request-id", metavar="ID", help="Makes it safe to repeat.")
+@click.option("--request-id", type=SAID, metavar="ID", help="Makes it safe to repeat.")
 @global_options
 @click.pass_obj
 def complete(
@@ -44,6 +48,8 @@ def complete(
     if error is not None and output_text is not None:
         raise click.UsageError("a step has either an --output or an --error")
     output = read_json(output_text, "--output")
+    if retry_after is not None:
+        _check_length("--retry-after", retry_after)
     with invocation.orchestrator() as act:
         if error is None:
             completed = act.complete_step(completion_token, output, request_id=request_id)
@@ -58,3 +64,10 @@ def complete(
             )
         done = "step done" if error is None else "step failed"
         say_recorded(invocation, completed.operation_id, done, completed)
+
+
+def _check_length(option: str, text: str) -> None:
+    try:
+        milliseconds(text)
+    except InvalidArgument as error:
+        raise click.UsageError(f"{option} {text} is not how long (30s, 5m, 2h)") from error

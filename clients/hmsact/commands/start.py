@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from hmsact import json_text
 from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options
+from hmsact.commands.said import SAID
 from hmsact.errors import InvalidArgument
 
 
@@ -18,10 +20,10 @@ from hmsact.errors import InvalidArgument
 @click.argument("file", metavar="FILE.json")
 @click.option("--input", "input_text", metavar="JSON|@FILE", help="The input: JSON, or @ and a file that holds it.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="A label to find it by. May be repeated.")
-@click.option("--key", metavar="KEY", help="A business key, such as a case number.")
-@click.option("--request-id", metavar="ID", help="Makes the start safe to repeat.")
-@click.option("--reason", metavar="TEXT", help="Why.")
-@click.option("--for", "requested_by", metavar="WHO", help="For whom, as you assert it.")
+@click.option("--key", type=SAID, metavar="KEY", help="A business key, such as a case number.")
+@click.option("--request-id", type=SAID, metavar="ID", help="Makes the start safe to repeat.")
+@click.option("--reason", type=SAID, metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", type=SAID, metavar="WHO", help="For whom, as you assert it.")
 @global_options
 @click.pass_obj
 def start(
@@ -97,9 +99,12 @@ def _contents(file: str) -> str:
 
 def _json(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
+        value = json.loads(text)
+        # Python reads more than JSON has: NaN, numbers without end, half characters.
+        json_text.write(value)
+    except (ValueError, RecursionError, InvalidArgument) as error:
         raise click.UsageError(f"{place} is not JSON: {error}") from error
+    return value
 
 
 def label(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ import click
 
 from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options, silence_output
+from hmsact.commands.said import SAID
 from hmsact.commands.start import definition_in, is_of_definition, label
 from hmsact.errors import HmsactError, InvalidArgument
 from hmsact.many import Item, Start, StartResult
@@ -33,9 +34,11 @@ _OF_A_FLOW = ("name", "steps", "sla")
 @click.option("--inputs", metavar="FILE.jsonl", help="A file, or - for standard input, with an input in each line.")
 @click.option("--starts", metavar="FILE.jsonl", help="The same with an object in each line: input, key, labels, …")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="A label for all of them. May be repeated.")
-@click.option("--request-id", metavar="PREFIX", help="Makes the whole run safe to repeat: nothing is started twice.")
-@click.option("--reason", metavar="TEXT", help="Why.")
-@click.option("--for", "requested_by", metavar="WHO", help="For whom, as you assert it.")
+@click.option(
+    "--request-id", type=SAID, metavar="PREFIX", help="Makes the whole run safe to repeat: nothing is started twice."
+)
+@click.option("--reason", type=SAID, metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", type=SAID, metavar="WHO", help="For whom, as you assert it.")
 @global_options
 @click.pass_obj
 def start_many(
@@ -63,8 +66,6 @@ def start_many(
     """
     if (inputs is None) == (starts is None):
         raise click.UsageError("say either --inputs or --starts")
-    if request_id == "":
-        raise click.UsageError("--request-id is empty: the run would not be safe to repeat")
     definition = definition_in(file)
     told = _Told(invocation)
     with invocation.orchestrator() as act, _opened(inputs or starts or "-") as source, told:
