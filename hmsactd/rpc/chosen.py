@@ -89,16 +89,16 @@ def chosen(checked: Checked, said: pb.EventFilter) -> Chosen:
             if len(name) > checked.bounds.name_max or not NAME.fullmatch(name):
                 checked.fault(f"filter.{field}[{index}]", "is not a name that one can have", "BAD_NAME")
     principals = _principals(checked, said.principal_kinds[:LIST_MAX])
-    kinds = set(said.kinds)
+    kinds = set(said.kinds[:LIST_MAX])
     if said.narrated:
         kinds = kinds & NARRATED if kinds else set(NARRATED)
         if not kinds:
             checked.fault("filter.narrated", "lets none of the kinds through that the filter names", "NOTHING_LEFT")
     return Chosen(
         tuple(sorted(kinds)),
-        tuple(sorted({*said.definitions})),
-        tuple(sorted({*said.operations})),
-        tuple(sorted({*said.subjects})),
+        tuple(sorted({*said.definitions[:LIST_MAX]})),
+        tuple(sorted({*said.operations[:LIST_MAX]})),
+        tuple(sorted({*said.subjects[:LIST_MAX]})),
         tuple(sorted(principals)),
     )
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 
 import anyio
 import anyio.to_thread
@@ -185,7 +186,7 @@ def _check_labels(checked: Checked, labels: Mapping[str, str]) -> None:
     bounds = checked.bounds
     if len(labels) > bounds.labels_max:
         checked.fault("labels", f"are {len(labels)}; at most {bounds.labels_max} are allowed", "TOO_MANY")
-    for name, value in labels.items():
+    for name, value in islice(labels.items(), bounds.labels_max):
         place = f"labels.{name[: bounds.label_key_max]}"
         if len(name) > bounds.label_key_max or not LABEL_KEY.fullmatch(name):
             sentence = (

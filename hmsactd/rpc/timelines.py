@@ -165,7 +165,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             Violation(
                 f"earlier_sizes[{index}]", f"is not a size that the log has had, 1 to {self._desk.timelines.size}"
             )
-            for index, size in enumerate(request.earlier_sizes)
+            for index, size in enumerate(request.earlier_sizes[:EARLIER_SIZES_MAX])
             if not 1 <= size <= self._desk.timelines.size
         ]
         if len(request.earlier_sizes) > EARLIER_SIZES_MAX:

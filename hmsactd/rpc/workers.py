@@ -16,7 +16,7 @@ from hmsact.v1 import worker_pb2_grpc
 
 from hmsactd.core.inputs import StepDeferred, StepErred, StepSucceeded
 from hmsactd.core.payload import Payload
-from hmsactd.engine.session import AttemptKey, Call, Outbox, Session, Verdict
+from hmsactd.engine.session import UNANSWERED_MAX, AttemptKey, Call, Outbox, Session, Verdict
 from hmsactd.errors import FailedPrecondition, HmsactdError, InvalidArgument, PermissionDenied, Unavailable, Violation
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.completions import CODE, Completions
@@ -198,6 +198,10 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             elif step in seen:
                 checked.fault(f"hello.steps[{index}]", f"{step} is served twice", "NAME_TAKEN")
             seen.add(step)
+        in_hand_max = self._desk.settings.workers.max_in_flight + UNANSWERED_MAX
+        if len(hello.in_hand) > in_hand_max:
+            sentence = f"are {len(hello.in_hand)}; at most {in_hand_max} are allowed"
+            checked.fault("hello.in_hand", sentence, "TOO_MANY")
         if hello.max_in_flight < 1:
             checked.fault("hello.max_in_flight", "is less than one call at a time", "OUT_OF_RANGE")
         checked.done()

@@ -1,6 +1,6 @@
 """Bounds that the settings have lowered hold as they say, and the answer at each names it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 from hmsact.testing import Daemon
 from hmsact.v1 import operation_pb2, system_pb2, timeline_pb2, worker_pb2
 
+from hmsactd.engine.session import UNANSWERED_MAX
+from hmsactd.rpc.chosen import LIST_MAX
 from tests.e2e.raw import Caller, RawWorker, checkpoint, definition, eventually, hello, reason_of, refused, step
 
 SETTINGS = """
@@ -137,3 +139,33 @@ def test_what_meets_every_bound_is_taken(developer: Caller) -> None:
         request_id="123456",
     )
     assert developer.get(operation_id, namespace="exact").state == operation_pb2.OPERATION_STATE_RUNNING
+
+
+@pytest.mark.parametrize("count", [1_000, 100_000])
+def test_what_lies_beyond_a_bound_is_not_looked_at(developer: Caller, count: int) -> None:
+    """However many members a list has: each is looked at up to the bound, and the bound is one fault more."""
+
+    def faults(request: Callable[[], object]) -> int:
+        with refused("INVALID_ARGUMENT", "INVALID_REQUEST") as refusal:
+            request()
+        return len(refusal.violations) + int(refusal.metadata.get("violations_left_out", "0"))
+
+    sizes = timeline_pb2.ExportOperationRequest(operation_id="op", earlier_sizes=[0] * count)
+    assert faults(lambda: list(developer.stream(developer.timelines.ExportOperation, sizes))) == 16 + 1
+    labels = {f"-{number}": "" for number in range(count)}
+    assert faults(lambda: developer.started(checkpoint(), labels=labels)) == 2 + 1
+    kinds = timeline_pb2.WatchEventsRequest(filter=timeline_pb2.EventFilter(kinds=["odd"] * count))
+    assert faults(lambda: list(developer.stream(developer.timelines.WatchEvents, kinds))) == LIST_MAX + 1
+
+
+def test_a_worker_has_as_many_calls_in_hand_as_it_can_have_been_given_or_have_reported(developer: Caller) -> None:
+    most = 2 + UNANSWERED_MAX
+    with RawWorker(developer, hello(in_hand=[worker_pb2.Attempt()] * most)) as worker:
+        worker.welcome()
+    with (
+        refused("INVALID_ARGUMENT") as refusal,
+        RawWorker(developer, hello(in_hand=[worker_pb2.Attempt()] * (most + 1))) as worker,
+    ):
+        worker.ended()
+    assert refusal.violations == [("hello.in_hand", "TOO_MANY")]
+    assert str(most) in refusal.sentence
