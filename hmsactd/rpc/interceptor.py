@@ -20,7 +20,7 @@ from hmsactd.identity.authenticate import Metadata
 from hmsactd.identity.credential import Asked, Credential, NotKnownYet
 from hmsactd.rpc.caller import called_by
 from hmsactd.rpc.status import abort, error_of
-from hmsactd.rpc.unreadable import Readable, reading, refuse_unreadable
+from hmsactd.rpc.unreadable import Readable, reading, refuse_unreadable, refusing
 
 OURS = "/hmsact."
 """How the names of our RPCs begin. Health and reflection are gRPC's own: monitoring needs no token for them."""
@@ -84,11 +84,12 @@ class Interceptor(grpc.aio.ServerInterceptor):
         """Puts the guard before the handler of a request."""
         handler = await continuation(handler_call_details)
         rpc = handler_call_details.method
-        if handler is None or not rpc.startswith(OURS):
-            return handler
+        if handler is None:
+            return None
         known = self._guarded.get(rpc)
         if known is None or known[0] is not handler:
-            known = self._guarded[rpc] = (handler, self._guard(rpc, handler))
+            guarded = self._guard(rpc, handler) if rpc.startswith(OURS) else refusing(handler)
+            known = self._guarded[rpc] = (handler, guarded)
         return known[1]
 
     def _guard(self, rpc: str, handler: Handler) -> Handler:

@@ -9,7 +9,7 @@ from typing import cast
 import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from hmsact.v1 import (
     checkpoint_pb2_grpc,
     job_pb2_grpc,
@@ -87,7 +87,10 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, by_name)
         if has_reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, by_name)
+            # Not by enable_server_reflection: for what it takes for a blocking server it adds a blocking servicer.
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer(names), by_name
+            )
 
     async def start(self) -> tuple[Address, Address | None]:
         """Listen, and serve; returns the addresses with the ports they got. Raises `StartRefused` if one is taken."""

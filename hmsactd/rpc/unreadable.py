@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from hmsactd.errors import InvalidArgument, Violation
+from hmsactd.rpc.status import abort
 
 
 class Unreadable:
@@ -51,3 +53,41 @@ class Readable:
         request = await anext(self._requests)
         refuse_unreadable(request)
         return request
+
+
+def refusing(handler: Any) -> Any:
+    """A handler that is gRPC's own, in the same shape, which refuses what it can't read; it has no guard to do so."""
+    codecs = {
+        "request_deserializer": reading(handler.request_deserializer),
+        "response_serializer": handler.response_serializer,
+    }
+
+    async def answer(request: Any, context: Any) -> Any:
+        await _refuse(request, context)
+        return await handler.unary_unary(request, context)
+
+    async def stream(request: Any, context: Any) -> None:
+        await _refuse(request, context)
+        await handler.unary_stream(request, context)
+
+    async def converse(requests: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in handler.stream_stream(Readable(requests), context):
+                yield response
+        except InvalidArgument as error:
+            await abort(context, error)
+
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            return grpc.unary_unary_rpc_method_handler(answer, **codecs)
+        case False, True:
+            return grpc.unary_stream_rpc_method_handler(stream, **codecs)
+        case _:
+            return grpc.stream_stream_rpc_method_handler(converse, **codecs)
+
+
+async def _refuse(request: Any, context: Any) -> None:
+    try:
+        refuse_unreadable(request)
+    except InvalidArgument as error:
+        await abort(context, error)

@@ -512,3 +512,22 @@ def test_demanded_fields_are_asked_for_all_at_once(developer: Caller) -> None:
         with refused("INVALID_ARGUMENT") as refusal:
             developer.call(rpc, request)
         assert refusal.violations == faults
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/grpc.health.v1.Health/Check", "unary_unary"),
+        ("/grpc.health.v1.Health/Watch", "unary_stream"),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "stream_stream"),
+    ],
+)
+@pytest.mark.parametrize("raw", [b"\x0a\xff", b"\x0a\x02\xff\xfe"])
+def test_bytes_that_are_no_message_are_refused_as_such_also_by_health_and_reflection(
+    developer: Caller, path: str, shape: str, raw: bytes
+) -> None:
+    call = getattr(developer.channel, shape)(path)
+    with refused("INVALID_ARGUMENT", "INVALID_REQUEST") as refusal:
+        list(call(iter([raw]) if shape.startswith("stream") else raw, timeout=10))
+    assert refusal.violations == [("", "NOT_PROTOBUF")]
+    assert "DecodeError" not in refusal.sentence
