@@ -46,6 +46,7 @@ class Dispatch:
         self._offer = offer
         self._queues: dict[Line, dict[str, int]] = {}
         self._overflowed: dict[Line, None] = {}
+        self._to_match: dict[Line, None] = {}
         self._to_refill: deque[Line] = deque()
         self._being_read: Line | None = None
         self._servers: dict[Line, deque[Session]] = {}
@@ -96,14 +97,9 @@ class Dispatch:
     def queue(self, line: Line, operation_id: str, since: int) -> None:
         """Let a step wait for a worker. It has its row in the store."""
         line = self._queued_in(line)
-        queue = self._queue(line)
-        if operation_id in queue:
-            return
-        if line in self._overflowed or len(queue) >= QUEUE_MAX:
-            self._overflowed[line] = None
-        else:
-            queue[operation_id] = since
-        self._match(line)
+        if operation_id not in self._queue(line):
+            self._append(line, operation_id, since)
+            self._match(line)
 
     def forsake(self, namespace: str, operation_id: str) -> None:
         """An operation that had a place promised does not want it any more."""
@@ -112,11 +108,16 @@ class Dispatch:
             self.release(promised.session)
 
     def put_back(self, namespace: str, operation_id: str) -> None:
-        """An operation could not be told of the place it was promised: it waits on."""
-        promised = self._promised.get((namespace, operation_id))
+        """An operation could not be told of the place it was promised: it waits on, behind the others.
+
+        Nobody is offered the place until something happens or `look_again`: whatever was in the way of this one is
+        likely in the way of all, and they would be asked in turn as fast as they refuse.
+        """
+        promised = self._promised.pop((namespace, operation_id), None)
         if promised is not None:
-            self.queue(promised.line, operation_id, promised.since)
-            self.forsake(namespace, operation_id)
+            promised.session.reserved -= 1
+            self._append(promised.line, operation_id, promised.since)
+            self._to_match[promised.line] = None
 
     def unqueue(self, line: Line, operation_id: str) -> None:
         """A step does not wait any more."""
@@ -171,8 +172,9 @@ class Dispatch:
             self._promise(line, operation_id, since, session)
 
     def look_again(self) -> None:
-        """Go back to the store for queues that a failure left unread."""
-        for line in list(self._overflowed):
+        """Go back to queues that a failure left unread, or whose offers were refused."""
+        lines, self._to_match = self._overflowed | self._to_match, {}
+        for line in lines:
             self._match(line)
 
     async def refill(self) -> None:
@@ -223,6 +225,13 @@ class Dispatch:
             if (line.namespace, line.svc) in self._queued_before:
                 self._overflowed[line] = None
         return queue
+
+    def _append(self, line: Line, operation_id: str, since: int) -> None:
+        queue = self._queue(line)
+        if line in self._overflowed or len(queue) >= QUEUE_MAX:
+            self._overflowed[line] = None
+        else:
+            queue[operation_id] = since
 
     # -- matching ------------------------------------------------------------------------------------------------------
 

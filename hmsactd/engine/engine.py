@@ -331,9 +331,6 @@ class Engine:
         self.post(namespace, operation_id, _nothing, lambda outcome: self._take_back(namespace, operation_id, outcome))
 
     def _take_back(self, namespace: str, operation_id: str, outcome: Answer | Exception) -> None:
-        if self._is_stopping:
-            # It has its row in the store. Offered anew it would be refused anew, for ever.
-            return
         if isinstance(outcome, Unavailable | ResourceExhausted):
             self.dispatch.put_back(namespace, operation_id)
         elif isinstance(outcome, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,43 @@ async def test_a_read_that_fails_is_made_again(
     await world.pass_time(5)
     assert {call.key.operation_id for call in irs.calls} == {*waiting}
     assert len(irs.calls) == 12
+
+
+async def test_an_offer_that_is_refused_is_made_again_after_a_pause(world: World, store: TroubledStore) -> None:
+    waiting = await queued(world, 5)
+    await world.pass_time(10)
+    reads = store.counted["kept"]
+    store.is_away = True
+    irs = Hands(world, "Irs", "ask", max_in_flight=1).connect()
+    await world.quiet()
+    assert store.counted["kept"] == reads + 1
+    await world.pass_time(10)
+    # Each second one is offered the place, and those that were refused are looked at again.
+    assert store.counted["kept"] <= reads + 1 + 10 * (1 + len(waiting))
+    store.is_away = False
+    await world.pass_time(2)
+    assert {call.key.operation_id for call in irs.calls} == {*waiting}
+    assert irs.session.reserved == 0
+
+
+async def test_an_engine_that_has_ended_makes_each_offer_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    irs = Hands(world, "Irs", "ask", work=None, max_in_flight=1).connect()
+    await queued(world, 5)
+    await world.quiet()
+    await world.kill()
+    offered: list[str] = []
+    post = world.engine.post
+
+    def counting(namespace: str, operation_id: str, *told: Any) -> None:
+        offered.append(operation_id)
+        post(namespace, operation_id, *told)
+
+    monkeypatch.setattr(world.engine, "post", counting)
+    (held,) = irs.session.held
+    irs.session.report(held)
+    world.engine.dispatch.pump(irs.session)
+    await world.quiet()
+    assert len(offered) == 1
 
 
 async def test_a_place_is_not_lost_with_the_operation_that_it_was_offered_to(
