@@ -240,8 +240,8 @@ class Jobs:
             raise NotFound("JOB_UNKNOWN", f"there is no job {job}")
         return Standing(row)
 
-    async def page(self, namespace: str, before: str | None, limit: int) -> Sequence[Standing]:
-        """A page of jobs, the newest first."""
+    async def page(self, namespace: str, before: tuple[int, str] | None, limit: int) -> Sequence[Standing]:
+        """A page of jobs, the newest first, from before a start and id on."""
         rows = await self._parts.store.jobs(namespace, before, limit)
         running = ((self._running.get((row.namespace, row.job)), row) for row in rows)
         return [run.standing if run is not None else Standing(row) for run, row in running]

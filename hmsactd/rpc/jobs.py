@@ -142,13 +142,14 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         checked = check(self._desk, request)
         query = ("jobs", checked.namespace)
-        before = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (str,)))
+        before = checked.gather(lambda: cursor.decode("page_token", request.page_token, query, (int, str)))
         checked.done()
         size = self._desk.page_size(request.page_size)
-        last = str(before[0]) if before is not None else None
+        last = (int(before[0]), str(before[1])) if before is not None else None
         found = await self._desk.jobs.page(checked.namespace, last, size + 1)
         page = fitting(map(self._shown, found[:size]))
-        token = cursor.encode(query, [page[-1].id]) if len(found) > len(page) else ""
+        end = found[len(page) - 1].row if len(found) > len(page) else None
+        token = cursor.encode(query, [end.started_at, end.job]) if end is not None else ""
         return pb.ListJobsResponse(jobs=page, next_page_token=token)
 
     async def ListJobResults(self, request: pb.ListJobResultsRequest, context: Context) -> pb.ListJobResultsResponse:

@@ -43,10 +43,11 @@ def job_of(row: Sequence[Any]) -> JobRow:
     return JobRow(**{**values, **{name: bool(values[name]) for name in ("is_exact", "is_listed")}})
 
 
-def jobs(namespace: str, before: str | None, limit: int) -> Question:
-    """Asks for a page of jobs, the newest first."""
-    sql = f"SELECT {_JOB_COLUMNS} FROM job WHERE namespace = ? AND job < ? ORDER BY job DESC LIMIT ?"
-    return sql, (namespace, before or "~", limit)
+def jobs(namespace: str, before: tuple[int, str] | None, limit: int) -> Question:
+    """Asks for a page of jobs, the newest first. They are few: no index keeps them in this order."""
+    beyond = "" if before is None else " AND (started_at, job) < (?, ?)"
+    sql = f"SELECT {_JOB_COLUMNS} FROM job WHERE namespace = ?{beyond} ORDER BY started_at DESC, job DESC LIMIT ?"
+    return sql, (namespace, *(before or ()), limit)
 
 
 def results(namespace: str, job: str, after: int, outcome: str | None, limit: int) -> Question:
@@ -68,7 +69,7 @@ JOB: Final = f"SELECT {_JOB_COLUMNS} FROM job WHERE namespace = ? AND job = ?"
 OPEN_JOBS: Final = f"SELECT {_JOB_COLUMNS} FROM job WHERE ended_at IS NULL ORDER BY namespace, job"
 OLD_JOBS: Final = (
     "SELECT namespace, job FROM (SELECT namespace, job, ended_at, row_number() OVER"
-    " (PARTITION BY namespace ORDER BY job DESC) AS place FROM job WHERE ended_at IS NOT NULL)"
+    " (PARTITION BY namespace ORDER BY started_at DESC, job DESC) AS place FROM job WHERE ended_at IS NOT NULL)"
     " WHERE ended_at < ? OR place > ? ORDER BY namespace, job LIMIT ?"
 )
 JOB_BY_REQUEST: Final = (

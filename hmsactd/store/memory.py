@@ -384,10 +384,10 @@ class MemoryStore:
             (job for job, by in zip(self._jobs.values(), begun, strict=True) if request_id and by == asked), None
         )
 
-    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
+    async def jobs(self, namespace: str, before: tuple[int, str] | None = None, limit: int = 50) -> list[JobRow]:
         """Returns a page of jobs, the newest first."""
-        found = [job for place, job in sorted(self._jobs.items(), reverse=True) if place[0] == namespace]
-        return [job for job in found if before is None or job.job < before][:limit]
+        found = [job for job in sorted(self._jobs.values(), key=_job_place, reverse=True) if job.namespace == namespace]
+        return [job for job in found if before is None or _job_place(job) < before][:limit]
 
     async def open_jobs(self) -> list[JobRow]:
         """Returns the jobs that have not ended."""
@@ -397,11 +397,11 @@ class MemoryStore:
         """Returns jobs that need not be kept."""
         newer: Counter[str] = Counter()
         old: list[tuple[str, str]] = []
-        for (namespace, job), row in sorted(self._jobs.items(), reverse=True):
+        for row in sorted(self._jobs.values(), key=_job_place, reverse=True):
             if row.ended_at is not None:
-                newer[namespace] += 1
-                if row.ended_at < ended_before or newer[namespace] > kept_max:
-                    old.append((namespace, job))
+                newer[row.namespace] += 1
+                if row.ended_at < ended_before or newer[row.namespace] > kept_max:
+                    old.append((row.namespace, row.job))
         return sorted(old)[:limit]
 
     async def job_results(
@@ -432,6 +432,10 @@ def _page(
         beyond = after
         found = (each for each in found if order(each) > beyond)
     return sorted(found, key=order)[:limit]
+
+
+def _job_place(job: JobRow) -> tuple[int, str]:
+    return job.started_at, job.job
 
 
 def _place(summary: Summary) -> tuple[str, str]:

@@ -328,7 +328,7 @@ class SqliteStore:
         found = await self._read(jobs.JOB_BY_REQUEST, (namespace, starter, action, request_id))
         return next(map(jobs.job_of, found), None)
 
-    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
+    async def jobs(self, namespace: str, before: tuple[int, str] | None = None, limit: int = 50) -> list[JobRow]:
         """Returns a page of jobs, the newest first."""
         return [jobs.job_of(row) for row in await self._read(*jobs.jobs(namespace, before, limit))]
 

@@ -469,8 +469,8 @@ class Store(Protocol):
         """Returns the job that a request has begun; an empty id is none."""
         ...
 
-    async def jobs(self, namespace: str, before: str | None = None, limit: int = 50) -> list[JobRow]:
-        """Returns a page of jobs, the newest first, from before a job on."""
+    async def jobs(self, namespace: str, before: tuple[int, str] | None = None, limit: int = 50) -> list[JobRow]:
+        """Returns a page of jobs, the newest first: by (start, id), from `before` on."""
         ...
 
     async def open_jobs(self) -> list[JobRow]:

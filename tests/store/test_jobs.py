@@ -98,10 +98,13 @@ async def test_results_come_in_pages_in_the_order_of_turns_of_one_outcome_or_all
 async def test_jobs_come_newest_first_and_those_that_have_not_ended_are_found(writer: Writer) -> None:
     ended = job("job_2", ended_at=9)
     elsewhere = job("job_4", namespace="other")
-    await keep(writer, *(JobChange(each) for each in (job("job_1"), ended, job("job_3"), elsewhere)))
-    assert [row.job for row in await writer.store.jobs("default")] == ["job_3", "job_2", "job_1"]
-    assert [row.job for row in await writer.store.jobs("default", before="job_3", limit=1)] == ["job_2"]
-    assert [row.job for row in await writer.store.open_jobs()] == ["job_1", "job_3", "job_4"]
+    # Of those that began in one millisecond, ids are in no order.
+    last = job("job_0", started_at=2)
+    await keep(writer, *(JobChange(each) for each in (job("job_1"), ended, last, job("job_3"), elsewhere)))
+    assert [row.job for row in await writer.store.jobs("default")] == ["job_0", "job_3", "job_2", "job_1"]
+    for before, after in (((2, "job_0"), "job_3"), ((1, "job_3"), "job_2")):
+        assert [row.job for row in await writer.store.jobs("default", before=before, limit=1)] == [after]
+    assert [row.job for row in await writer.store.open_jobs()] == ["job_0", "job_1", "job_3", "job_4"]
 
 
 async def test_a_job_is_found_by_the_request_that_began_it_and_by_no_empty_one(writer: Writer) -> None:
@@ -121,6 +124,8 @@ async def test_old_jobs_are_those_that_ended_before_a_time_or_stand_behind_enoug
     assert await writer.store.old_jobs(3, 10) == [("default", "job_1"), ("default", "job_2")]
     assert await writer.store.old_jobs(0, 2) == [("default", "job_1"), ("default", "job_2"), ("default", "job_4")]
     assert await writer.store.old_jobs(0, 2, limit=1) == [("default", "job_1")]
+    await keep(writer, JobChange(job("job_00", started_at=2, ended_at=7)))
+    assert await writer.store.old_jobs(0, 1) == [("default", f"job_{number}") for number in (1, 2, 4, 5, 6)]
 
 
 async def test_a_job_is_forgotten_some_results_at_a_time_and_with_the_last_of_them(writer: Writer) -> None:
