@@ -1,4 +1,4 @@
-"""What is said, besides ids, of the many operations that a job is for."""
+"""What a job for many operations is told besides their ids."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TypedDict, cast
 from hmsact.wanted import Wanted
 
 
-class Bounds(TypedDict, total=False):
-    """What every job is told. What is left out or None says nothing.
+class Manner(TypedDict, total=False):
+    """How a job is to be done, whichever operations it is for. What is left out or None says nothing.
 
     `reason` is recorded with each operation. everything=True means all of the namespace. With `count_max` the job is
     refused if more match; with dry_run=True it only says how many would be `expected`. `request_id` makes a job of your
@@ -22,11 +22,11 @@ class Bounds(TypedDict, total=False):
     request_id: str | None
 
 
-class Selected(Wanted, Bounds, total=False):
-    """Which operations, as for a list, and what every job is told."""
+class Selected(Wanted, Manner, total=False):
+    """Which operations, as for a list, and how it is to be done with them."""
 
 
 def wanted_of(selected: Selected) -> Wanted:
     """What of it chooses operations."""
-    bounds = Bounds.__optional_keys__
-    return cast("Wanted", {word: value for word, value in selected.items() if word not in bounds})
+    manner = Manner.__optional_keys__
+    return cast("Wanted", {word: value for word, value in selected.items() if word not in manner})
