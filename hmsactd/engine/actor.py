@@ -15,7 +15,7 @@ import structlog
 
 from hmsactd.clock import Clock
 from hmsactd.core.apply import replay
-from hmsactd.core.decide import Outcome, decide
+from hmsactd.core.decide import decide
 from hmsactd.core.effects import AwaitReport, Effect, RunStep, WakeAt
 from hmsactd.core.events import Event
 from hmsactd.core.inputs import StepTaken
@@ -23,6 +23,7 @@ from hmsactd.core.note import note_of
 from hmsactd.core.operation import Operation, StepItem
 from hmsactd.core.outstanding import outstanding, step_to_run
 from hmsactd.core.rejected import Rejected
+from hmsactd.core.story import Outcome
 from hmsactd.engine.contents import Contents
 from hmsactd.engine.dispatch import Dispatch, Line
 from hmsactd.engine.letter import Answer, Letter, RequestKey

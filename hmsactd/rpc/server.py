@@ -88,9 +88,8 @@ class GrpcServer:
         if has_reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
             # Not by enable_server_reflection: for what it takes for a blocking server it adds a blocking servicer.
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                reflection.aio.ReflectionServicer(names), by_name
-            )
+            add = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            add(reflection.aio.ReflectionServicer(names), by_name)  # type: ignore[no-untyped-call]  # it has no stubs
 
     async def start(self) -> tuple[Address, Address | None]:
         """Listen, and serve; returns the addresses with the ports they got. Raises `StartRefused` if one is taken."""

@@ -8,13 +8,14 @@ from typing import Any
 from hmsactd.core import effects as f
 from hmsactd.core import inputs as i
 from hmsactd.core.clock import SlaClock
-from hmsactd.core.decide import Outcome, decide
+from hmsactd.core.decide import decide
 from hmsactd.core.events import CheckpointPending, ClockReading, Event
 from hmsactd.core.operation import CheckpointItem, Operation, StepItem
 from hmsactd.core.outstanding import outstanding
 from hmsactd.core.payload import Payload
 from hmsactd.core.principal import Principal
 from hmsactd.core.rejected import Rejected
+from hmsactd.core.story import Outcome
 from hmsactd.definition.flow import Flow
 from tests.core.always import check
 from tests.core.dialogue import EPOCH

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from hmsactd.core import events as e
-from hmsactd.core.decide import Outcome, decide
+from hmsactd.core.decide import decide
 from hmsactd.core.inputs import Cancel, Decide, Input, Pause, Resume, RetryStep, Start, StepTaken
 from hmsactd.core.operation import Operation
 from hmsactd.core.rejected import Rejected
+from hmsactd.core.story import Outcome
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore

@@ -351,7 +351,8 @@ def test_an_empty_page_that_is_not_the_last_is_gone_beyond(fake: FakeDaemon, act
 def test_an_empty_key_or_request_id_is_refused_and_does_not_mean_none(
     fake: FakeDaemon, act: Orchestrator, field: str
 ) -> None:
+    said: dict[str, Any] = {field: ""}
     with pytest.raises(InvalidArgument, match=f"the {field} is empty") as refused:
-        act.start(name="flow", steps=FLOW, **{field: ""})
+        act.start(name="flow", steps=FLOW, **said)
     assert [violation.field for violation in refused.value.violations] == [field]
     assert not fake.heard

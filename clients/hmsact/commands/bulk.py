@@ -9,7 +9,7 @@ import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.jobs import follow
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.commands.wanted import wanted_of, wanted_options
 from hmsact.job import Job
 from hmsact.requests import Clock
@@ -36,7 +36,11 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         wanted_options,
         click.option("--everything", is_flag=True, help="Every operation of the namespace."),
         click.option(
-            "--reason", type=SAID, metavar="TEXT", required=True, help="Why; it is recorded with each operation."
+            "--reason",
+            callback=not_empty,
+            metavar="TEXT",
+            required=True,
+            help="Why; it is recorded with each operation.",
         ),
         click.option("--dry-run", is_flag=True, help="Say how many match, and do nothing."),
         click.option("--yes", is_flag=True, help="Don't ask."),

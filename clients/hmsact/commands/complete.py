@@ -6,7 +6,7 @@ import click
 
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.recorded import say_recorded
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.commands.start import read_json
 from hmsact.duration import milliseconds
 from hmsact.errors import InvalidArgument
@@ -15,16 +15,16 @@ from hmsact.errors import InvalidArgument
 @click.command()
 @click.argument("completion_token", metavar="TOKEN")
 @click.option("--output", "output_text", metavar="JSON|@FILE", help="Its output: JSON, or @ and a file; else null.")
-@click.option("--error", type=SAID, metavar="TEXT", help="It has failed, for this reason.")
-@click.option("--code", type=SAID, metavar="CODE", help="With --error: the reason for machines, UPPER_SNAKE.")
+@click.option("--error", callback=not_empty, metavar="TEXT", help="It has failed, for this reason.")
+@click.option("--code", callback=not_empty, metavar="CODE", help="With --error: the reason for machines, UPPER_SNAKE.")
 @click.option("--no-retry", is_flag=True, help="With --error: another attempt is of no use; the operation fails.")
 @click.option(
     "--retry-after",
-    type=SAID,
+    callback=not_empty,
     metavar="TIME",
     help="With --error: how long to leave it alone; at most the step's longest retry delay.",
 )
-@click.option("--request-id", type=SAID, metavar="ID", help="Makes it safe to repeat.")
+@click.option("--request-id", callback=not_empty, metavar="ID", help="Makes it safe to repeat.")
 @global_options
 @click.pass_obj
 def complete(

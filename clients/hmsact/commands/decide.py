@@ -13,14 +13,14 @@ import click
 from hmsact.client import Orchestrator
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.recorded import say_recorded
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.commands.show import ago, columns, heading, json_block, local
 from hmsact.inbox import Pending, Shown
 from hmsact.plain import time_text
 from hmsact.principal import subject_of
 from hmsact.recorded import Recorded
 
-_comment = click.option("--comment", type=SAID, metavar="TEXT", help="What you say to it; it is recorded.")
+_comment = click.option("--comment", callback=not_empty, metavar="TEXT", help="What you say to it; it is recorded.")
 
 
 @click.command()

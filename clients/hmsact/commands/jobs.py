@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hmsact.commands.invocation import Invocation, global_options
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.commands.show import columns, is_colourful, local, state
 from hmsact.job import OUTCOMES, Job, JobResult
 from hmsact.render import visible
@@ -50,7 +50,7 @@ def _row(job: Job) -> tuple[str, ...]:
 )
 @click.option("--watch", is_flag=True, help="Show its progress until it has ended.")
 @click.option("--cancel", is_flag=True, help="End it; what it has done stays done.")
-@click.option("--reason", type=SAID, metavar="TEXT", help="With --cancel: why.")
+@click.option("--reason", callback=not_empty, metavar="TEXT", help="With --cancel: why.")
 @global_options
 @click.pass_obj
 def job(

@@ -12,7 +12,7 @@ import click
 from hmsact import json_text
 from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.errors import InvalidArgument
 
 
@@ -20,10 +20,10 @@ from hmsact.errors import InvalidArgument
 @click.argument("file", metavar="FILE.json")
 @click.option("--input", "input_text", metavar="JSON|@FILE", help="The input: JSON, or @ and a file that holds it.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="A label to find it by. May be repeated.")
-@click.option("--key", type=SAID, metavar="KEY", help="A business key, such as a case number.")
-@click.option("--request-id", type=SAID, metavar="ID", help="Makes the start safe to repeat.")
-@click.option("--reason", type=SAID, metavar="TEXT", help="Why.")
-@click.option("--for", "requested_by", type=SAID, metavar="WHO", help="For whom, as you assert it.")
+@click.option("--key", callback=not_empty, metavar="KEY", help="A business key, such as a case number.")
+@click.option("--request-id", callback=not_empty, metavar="ID", help="Makes the start safe to repeat.")
+@click.option("--reason", callback=not_empty, metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", callback=not_empty, metavar="WHO", help="For whom, as you assert it.")
 @global_options
 @click.pass_obj
 def start(

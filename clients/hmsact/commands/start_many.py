@@ -16,7 +16,7 @@ import click
 
 from hmsact.commands.faults import say_faults
 from hmsact.commands.invocation import Invocation, global_options, silence_output
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.commands.start import definition_in, is_of_definition, label
 from hmsact.errors import HmsactError, InvalidArgument
 from hmsact.many import Item, Start, StartResult
@@ -35,10 +35,13 @@ _OF_A_FLOW = ("name", "steps", "sla")
 @click.option("--starts", metavar="FILE.jsonl", help="The same with an object in each line: input, key, labels, …")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="A label for all of them. May be repeated.")
 @click.option(
-    "--request-id", type=SAID, metavar="PREFIX", help="Makes the whole run safe to repeat: nothing is started twice."
+    "--request-id",
+    callback=not_empty,
+    metavar="PREFIX",
+    help="Makes the whole run safe to repeat: nothing is started twice.",
 )
-@click.option("--reason", type=SAID, metavar="TEXT", help="Why.")
-@click.option("--for", "requested_by", type=SAID, metavar="WHO", help="For whom, as you assert it.")
+@click.option("--reason", callback=not_empty, metavar="TEXT", help="Why.")
+@click.option("--for", "requested_by", callback=not_empty, metavar="WHO", help="For whom, as you assert it.")
 @global_options
 @click.pass_obj
 def start_many(

@@ -9,12 +9,14 @@ import click
 from hmsact.client import Orchestrator
 from hmsact.commands.invocation import Invocation, global_options
 from hmsact.commands.recorded import say_recorded
-from hmsact.commands.said import SAID
+from hmsact.commands.said import not_empty
 from hmsact.recorded import Recorded
 from hmsact.requests import Clock
 
-_reason = click.option("--reason", type=SAID, metavar="TEXT", help="Why; it is recorded.")
-_demanded_reason = click.option("--reason", type=SAID, metavar="TEXT", required=True, help="Why; it is recorded.")
+_reason = click.option("--reason", callback=not_empty, metavar="TEXT", help="Why; it is recorded.")
+_demanded_reason = click.option(
+    "--reason", callback=not_empty, metavar="TEXT", required=True, help="Why; it is recorded."
+)
 
 
 @click.command()
