@@ -179,6 +179,22 @@ def test_without_a_selection_the_wire_is_refused_too(daemon: Daemon) -> None:
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_pages_of_jobs_go_on_where_they_ended_newest_first(daemon: Daemon) -> None:
+    from hmsact.v1 import job_pb2, job_pb2_grpc
+
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = job_pb2_grpc.JobServiceStub(channel)
+        selection = job_pb2.JobSelection(everything=True)
+        asked = job_pb2.CancelOperationsRequest(namespace="pages", selection=selection)
+        begun = [stub.CancelOperations(asked).job.id for _ in range(5)]
+        listed, request = list[str](), job_pb2.ListJobsRequest(namespace="pages", page_size=2)
+        while not listed or request.page_token:
+            page = stub.ListJobs(request)
+            listed += [job.id for job in page.jobs]
+            request.page_token = page.next_page_token
+    assert listed == begun[::-1]
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
