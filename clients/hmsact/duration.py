@@ -13,9 +13,12 @@ from hmsact.errors import InvalidArgument, Violation
 Duration = str | timedelta
 """A length of time: a text such as "500ms", "2m" or "1h30m" (units w, d, h, m, s, ms), or a timedelta."""
 
+MOST_MS = 315_576_000_000_000
+"""What google.protobuf.Duration holds: 10,000 years."""
+
 _UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-_PART = re.compile(r"([0-9]+)(ms|w|d|h|m|s)")
-_WHOLE = re.compile(r"(?:[0-9]+(?:ms|w|d|h|m|s))+")
+_PART = re.compile(r"([0-9]{1,18})(ms|w|d|h|m|s)")
+_WHOLE = re.compile(r"(?:[0-9]{1,18}(?:ms|w|d|h|m|s))+")
 
 
 def text_of(duration_ms: int) -> str:
@@ -33,7 +36,15 @@ def text_of(duration_ms: int) -> str:
 
 
 def milliseconds(duration: Duration) -> int:
-    """The length in milliseconds. Raises InvalidArgument if the text is none."""
+    """The length in milliseconds. Raises InvalidArgument if the text is none, or for more than a request can say."""
+    span_ms = _milliseconds(duration)
+    if abs(span_ms) > MOST_MS:
+        sentence = f"{duration} is too long: 10,000 years are the most"
+        raise InvalidArgument(sentence, violations=(Violation("", sentence, "OUT_OF_RANGE"),))
+    return span_ms
+
+
+def _milliseconds(duration: Duration) -> int:
     if isinstance(duration, timedelta):
         return duration // timedelta(milliseconds=1)
     if not _WHOLE.fullmatch(duration):

@@ -167,9 +167,8 @@ class Sentences:
                 took = f", {span(took_ms)} after it was first asked" if took_ms >= 1000 else ""
                 if event.via and actor(event.by) != svc:
                     # With its token: whoever did it need not be the service that was asked.
-                    return f"{actor(event.by)} finished {name} for {svc}{took}." + (
-                        f" {svc} {gone_wrong}." if gone_wrong else ""
-                    )
+                    told = f"{actor(event.by)} finished {name} for {svc}{took}."
+                    return told + (f" {svc} {gone_wrong}." if gone_wrong else "")
                 return f"{svc} finished {name}{took}." + (f" It {gone_wrong}." if gone_wrong else "")
             case e.StepStarted():
                 is_at_work = item.state is StepState.RUNNING and not self._operation.is_final

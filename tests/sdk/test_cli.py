@@ -475,6 +475,7 @@ def test_an_empty_option_does_not_mean_that_nothing_was_said(
     [
         (("--error", "x", "--retry-after", "-5s"), "--retry-after -5s is not how long"),
         (("--error", "x", "--retry-after", "soon"), "--retry-after soon is not how long"),
+        (("--error", "x", "--retry-after", "99999999999999w"), "--retry-after 99999999999999w is not how long"),
         (("--output", "NaN"), "--output is not JSON"),
         (("--output", '{"a": [1e999]}'), "--output is not JSON"),
         (("--output", '"\\ud800"'), "--output is not JSON"),

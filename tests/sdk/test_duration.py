@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from hmsact import InvalidArgument
-from hmsact.duration import milliseconds, seconds, text_of
+from hmsact.duration import MOST_MS, milliseconds, seconds, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +44,10 @@ def test_numbers_are_seconds_where_they_are_allowed() -> None:
 def test_nothing_and_less_can_be_spelt() -> None:
     assert text_of(0) == "0s"
     assert text_of(-90_000) == "-1m30s"
+
+
+@pytest.mark.parametrize("duration", ["999999999w", "9" * 5000 + "s", timedelta.max, timedelta.min])
+def test_more_than_a_request_can_say_is_refused(duration: str | timedelta) -> None:
+    with pytest.raises(InvalidArgument, match=r"too long|not a length"):
+        milliseconds(duration)
+    assert milliseconds("3652500d") == MOST_MS
