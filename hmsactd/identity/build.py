@@ -27,8 +27,6 @@ from hmsactd.settings.identity import IdentitySection, IssuerSection
 TOKENS_LOOKED_AT_EVERY_S = 1.0
 """How long a token that was revoked may go on."""
 
-FILES_LOOKED_AT_EVERY_S = 5.0
-
 log = logs.logger(__name__)
 
 Watch = Callable[[], Coroutine[Any, Any, None]]
@@ -79,7 +77,6 @@ def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) 
             keys.load()
         except BadKeySet as error:
             raise StartRefused(f"the keys of the issuer {name} can't be used: {said.keys_file} {error}") from error
-        watches.append(_again_and_again(keys.refresh, FILES_LOOKED_AT_EVERY_S))
     else:
         try:
             fetch = fetching(said.ca_file)
@@ -88,7 +85,7 @@ def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) 
                 f"the authorities of the issuer {name} can't be read: {said.ca_file}: {error}"
             ) from error
         keys = FetchedKeys(said.url, said.keys_url, fetch, clock.passed)
-        watches.append(keys.run)
+    watches.append(keys.run)
     path = tuple(said.roles_claim.split("."))
     return Issuer(said.url, said.audience, keys, said.algorithms, said.names_type, path, said.leeway.ms // 1000)
 
@@ -102,21 +99,18 @@ def _tokens(workloads: dict[str, Workload], data: Path | None, watches: list[Wat
     except TokensRefused as error:
         raise StartRefused(str(error)) from error
 
-    async def look() -> None:
-        try:
-            if await anyio.to_thread.run_sync(file.look):
-                log.info("the API tokens were read again")
-        except TokensRefused as error:
-            log.error("the API tokens can't be read: those read before stay", error=str(error))
-
-    watches.append(_again_and_again(look, TOKENS_LOOKED_AT_EVERY_S))
-    return [ApiTokens(workloads, file)]
-
-
-def _again_and_again(look: Watch, every_s: float) -> Watch:
-    async def run() -> None:
+    async def watch() -> None:
+        told = ""
         while True:
-            await anyio.sleep(every_s)
-            await look()
+            await anyio.sleep(TOKENS_LOOKED_AT_EVERY_S)
+            try:
+                if await anyio.to_thread.run_sync(file.look):
+                    log.info("the API tokens were read again")
+                told = ""
+            except TokensRefused as error:
+                if str(error) != told:
+                    log.error("the API tokens can't be read: those read before stay", error=str(error))
+                told = str(error)
 
-    return run
+    watches.append(watch)
+    return [ApiTokens(workloads, file)]

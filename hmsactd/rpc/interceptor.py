@@ -201,8 +201,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
             nonlocal ended, next_look
             try:
                 self._admit(rpc, context)
-            except HmsactdError as error:
-                ended = error
+            except Exception as raised:  # noqa: BLE001 -- whoever can't be looked at any more doesn't go on unseen
+                ended = error_of(raised)
                 patience.reschedule(loop.time())
             else:
                 next_look = loop.call_later(LOOKED_AT_EVERY_S, look)

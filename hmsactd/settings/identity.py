@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hmsactd.identity.access_token import ALGORITHMS
+from hmsactd.identity.address import is_safe
 from hmsactd.identity.people import ROLE
 from hmsactd.identity.permissions import KNOWN
 from hmsactd.identity.workload import NAME
 from hmsactd.settings.called import service_name
-from hmsactd.settings.values import Address, Duration, Section, Span
+from hmsactd.settings.values import Duration, Section, Span
 
 LEEWAY_MAX_MS: Final = 300_000
 
 
 def _web(said: str) -> str:
     """An address that is asked for what is believed: over TLS, or on this machine."""
-    parts = urlsplit(said)
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and Address(parts.hostname or "", 0).is_loopback)
-    if not is_safe or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+    if not is_safe(said):
         raise ValueError('is not an address such as "https://idp.agency.gov/realms/staff"')
     return said
 
@@ -165,6 +163,11 @@ class IdentitySection(Section):
     def _each_once(cls, said: dict[str, IssuerSection]) -> dict[str, IssuerSection]:
         if len({issuer.url for issuer in said.values()}) < len(said):
             raise ValueError("has two issuers of one url")
+        # Else "7:x" of the one and "x" of the other would be the same person: "https://idp.gov" and "https://idp.gov:7".
+        urls = [issuer.url for issuer in said.values()]
+        alike = [f"{url} and {other}" for url in urls for other in urls if other.startswith(f"{url}:")]
+        if alike:
+            raise ValueError(f"has {', '.join(alike)}, whose people could not be told apart: one begins as the other")
         return said
 
     @field_validator("workloads")
