@@ -31,6 +31,9 @@ NEARLY_OVER_S = 0.05
 LOOKED_AT_EVERY_S = 2.0
 """How long a stream may outlast its credential."""
 
+WAITS = "/hmsact.v1.OperationService/WaitOperation"
+"""Has one answer, minutes later: it ends with its credential, too. It only reads, so that nothing is done by then."""
+
 TRY_AGAIN_AFTER_MS = 1_000
 """When to try again where too many have asked at once."""
 
@@ -123,10 +126,16 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 )
             return behaviour(request, context)
 
+        async def wait(request: Any, context: Context) -> Any:
+            async with self._as_long_as_admitted(rpc, context):
+                return await serve(request, context)
+
+        answer = wait if rpc == WAITS else serve
+
         async def guarded(request: Any, context: Context) -> Any:
             self._under_way += 1
             try:
-                return await self._pass(rpc, context, lambda: serve(request, context))
+                return await self._pass(rpc, context, lambda: answer(request, context))
             finally:
                 self._under_way -= 1
 
@@ -192,7 +201,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _as_long_as_admitted(self, rpc: str, context: Context) -> AsyncIterator[None]:
-        """Ends a stream with its credential: when that expires, is revoked, or loses its permission."""
+        """Ends what lasts with its credential: when that expires, is revoked, or loses its permission."""
         loop = asyncio.get_running_loop()
         ended: HmsactdError | None = None
         next_look: asyncio.TimerHandle
