@@ -427,3 +427,28 @@ async def test_a_stream_whose_caller_can_no_longer_be_looked_at_ends(monkeypatch
             await stream.read()
         assert ended.value.code() is grpc.StatusCode.INTERNAL
         await bench.shapes.closed.wait()
+
+
+async def test_a_stream_that_nobody_reads_ends_with_its_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent and not taken must not keep what the servicer holds."""
+    monkeypatch.setattr("hmsactd.rpc.interceptor.LOOKED_AT_EVERY_S", 0.05)
+    closed = asyncio.Event()
+    blocked = asyncio.Event()
+
+    class Endless(Shapes):
+        async def stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    asyncio.get_running_loop().call_later(0.5, blocked.set)
+                    yield bytes(1_000_000)
+            finally:
+                closed.set()
+
+    async with serving(Endless()) as bench:
+        stream = bench.method("Stream")(b"x", metadata=OFFICER)
+        assert await stream.read()
+        await blocked.wait()
+        bench.identity.failure = Unavailable("GONE", "the credential is gone")
+        async with asyncio.timeout(10):
+            await closed.wait()
+        stream.cancel()
