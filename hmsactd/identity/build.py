@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def sign_in(said: IdentitySection, data: Path | None, clock: Clock) -> SignIn:
         Certificates(workloads.values(), said.trust_domains),
         Permissions({role: frozenset(about.permissions) for role, about in said.roles.items()}),
         workloads=workloads,
-        directory=[_person(person, held) for person, held in roles.items()],
+        directory=[_person(person, issuers, held) for person, held in roles.items()],
         now=clock.now,
     )
     return SignIn(identity, watches)
@@ -64,9 +64,10 @@ def _workload(name: str, said: IdentitySection) -> Workload:
     return Workload(name, kind, about.certificate, about.serves, about.roles, about.responsible)
 
 
-def _person(person: str, roles: tuple[str, ...]) -> Principal:
-    issuer, _, subject = person.rpartition(":")
-    return Principal(PrincipalKind.PERSON, issuer, subject, roles, METHOD)
+def _person(person: str, issuers: Iterable[str], roles: tuple[str, ...]) -> Principal:
+    # A subject may have colons, as Keycloak's have whose people come from a directory: "f:8d1…:jdavis".
+    issuer = next(url for url in issuers if person.startswith(f"{url}:"))
+    return Principal(PrincipalKind.PERSON, issuer, person.removeprefix(f"{issuer}:"), roles, METHOD)
 
 
 def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) -> Issuer:

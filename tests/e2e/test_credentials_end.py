@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,14 @@ async def test_a_worker_says_why_and_does_not_connect_again(office: Agency, capl
         async with asyncio.timeout(WITHIN_S):
             assert await serving == "TOKEN_REVOKED"
     assert caplog.text.count("serving ask") == 1
+
+
+async def test_a_worker_whose_certificate_expires_says_so_and_ends(office: Agency) -> None:
+    tls = office.trusted(office.clients.issue("spiffe://agency.gov/irs", ends=timedelta(seconds=3)))
+    worker = Worker("IRS", address=office.mutual, token="", tls=tls)
+    worker.step("yet_another")(lambda call: {})
+    async with asyncio.timeout(WITHIN_S):
+        assert await refused(worker.serve()) == "CERTIFICATE_EXPIRED"
 
 
 async def test_a_worker_whose_program_is_taken_from_the_settings_is_not_let_in_again(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def test_doctor_says_when_certificates_end(tmp_path: Path) -> None:
     office = Agency(tmp_path)
     http_over_tls(office)
     issue = office.authority.issue
+    found = {}
     for begins, ends, level in (
         (-1, 90, "ok"),
         (-80, 10, "warn"),
@@ -122,8 +123,8 @@ def test_doctor_says_when_certificates_end(tmp_path: Path) -> None:
         (-90, -1, "FAIL"),
         (1, 90, "FAIL"),
     ):
-        times = {"begins": timedelta(days=begins), "ends": timedelta(days=ends)}
-        office.authority.write(tmp_path, "server", issue(hosts=["127.0.0.1"], **times))
+        pair = issue(hosts=["127.0.0.1"], begins=timedelta(days=begins), ends=timedelta(days=ends))
+        office.authority.write(tmp_path, "server", pair)
         found = doctor(office)
         assert (found["gRPC TLS"][0], found["HTTP TLS"][0]) == (level, level), (begins, ends)
     assert found["client CA"][0] == "warn", "the authority of the test ends tomorrow"

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from hmsactd.clock import SystemClock
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
+from hmsactd.identity.build import sign_in
 from hmsactd.settings.called import Called
 from hmsactd.settings.load import load
 from hmsactd.settings.settings import Settings
@@ -228,3 +230,11 @@ def test_issuers_whose_people_could_be_taken_for_each_other_are_refused(one: str
 )
 def test_no_issuer_has_a_name_of_ours(url: str) -> None:
     assert "is not an address" in faults(flags={"identity": {"issuers": {"one": {"url": url}}}})[0]
+
+
+def test_a_person_whose_subject_has_colons_is_of_their_issuer() -> None:
+    url = "https://idp.gov/realms/staff"
+    said = {"issuers": {"staff": {"url": url, "keys_url": f"{url}/keys"}}, "people": {f"{url}:f:8d1:jdavis": {}}}
+    identity = sign_in(load(None, {"identity": said}).identity, None, SystemClock()).identity
+    (person,) = identity.people()
+    assert (person.issuer, person.subject) == (url, "f:8d1:jdavis")
