@@ -14,8 +14,7 @@ from hmsact.recorded import Recorded, recorded_of
 from hmsact.v1 import job_pb2
 
 if TYPE_CHECKING:
-    from hmsact.aio import AsyncOrchestrator
-    from hmsact.client import Orchestrator
+    from hmsact.orchestrator.jobs import AsyncJobs, Jobs
 
 Outcome = Literal["ahead", "done", "skipped", "refused"]
 """What became of an operation's turn: it has not come (or the job ended before), it was done, it was left alone because
@@ -170,7 +169,7 @@ class JobFacts:
 class Job(JobFacts):
     """A handle on a job. It shows what was last fetched; `refresh`, `wait` and `progress` fetch again."""
 
-    def __init__(self, message: job_pb2.Job, client: Orchestrator) -> None:
+    def __init__(self, message: job_pb2.Job, client: Jobs) -> None:
         super().__init__(message)
         self._client = client
 
@@ -204,7 +203,7 @@ class Job(JobFacts):
 class AsyncJob(JobFacts):
     """A handle on a job, for coroutines; see Job."""
 
-    def __init__(self, message: job_pb2.Job, client: AsyncOrchestrator) -> None:
+    def __init__(self, message: job_pb2.Job, client: AsyncJobs) -> None:
         super().__init__(message)
         self._client = client
 

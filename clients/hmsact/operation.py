@@ -19,8 +19,7 @@ from hmsact.recorded import FINAL_STATES, Recorded, state_of
 from hmsact.v1 import operation_pb2
 
 if TYPE_CHECKING:
-    from hmsact.aio import AsyncOrchestrator
-    from hmsact.client import Orchestrator
+    from hmsact.orchestrator.operations import AsyncOperations, Operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ class Operation(OperationFacts):
     What a list leaves out (flow, input, output) is fetched when it is first asked for.
     """
 
-    def __init__(self, message: operation_pb2.Operation, client: Orchestrator, *, is_whole: bool) -> None:
+    def __init__(self, message: operation_pb2.Operation, client: Operations, *, is_whole: bool) -> None:
         super().__init__(message, is_whole=is_whole)
         self._client = client
 
@@ -226,7 +225,7 @@ class AsyncOperation(OperationFacts):
     raise LookupError.
     """
 
-    def __init__(self, message: operation_pb2.Operation, client: AsyncOrchestrator, *, is_whole: bool) -> None:
+    def __init__(self, message: operation_pb2.Operation, client: AsyncOperations, *, is_whole: bool) -> None:
         super().__init__(message, is_whole=is_whole)
         self._client = client
 

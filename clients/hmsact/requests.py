@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from google.protobuf.duration_pb2 import Duration as DurationMessage
 
@@ -16,6 +16,7 @@ from hmsact.duration import Duration, milliseconds
 from hmsact.inbox import Shown, digest_of
 from hmsact.job import OUTCOMES, JobFacts, Outcome, job_id_of
 from hmsact.operation import OperationFacts, id_of
+from hmsact.selected import Selected, wanted_of
 from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, timeline_pb2, worker_pb2
 from hmsact.wanted import GroupBy, OrderBy, Wanted, filter_of
 
@@ -39,22 +40,13 @@ _CLOCKS: dict[str, operation_pb2.PauseClock.ValueType] = {
     "stop": operation_pb2.PAUSE_CLOCK_STOP,
 }
 
-ManyAction = Literal["PauseOperations", "ResumeOperations", "CancelOperations", "RetryOperations"]
-"""What is done to many operations: the RPC that begins the job."""
-
-ManyRequest = (
-    job_pb2.PauseOperationsRequest
-    | job_pb2.ResumeOperationsRequest
-    | job_pb2.CancelOperationsRequest
-    | job_pb2.RetryOperationsRequest
+_Many = TypeVar(
+    "_Many",
+    job_pb2.PauseOperationsRequest,
+    job_pb2.ResumeOperationsRequest,
+    job_pb2.CancelOperationsRequest,
+    job_pb2.RetryOperationsRequest,
 )
-
-_MANY: dict[ManyAction, Callable[..., ManyRequest]] = {
-    "PauseOperations": job_pb2.PauseOperationsRequest,
-    "ResumeOperations": job_pb2.ResumeOperationsRequest,
-    "CancelOperations": job_pb2.CancelOperationsRequest,
-    "RetryOperations": job_pb2.RetryOperationsRequest,
-}
 
 
 class Requests:
@@ -229,33 +221,27 @@ class Requests:
 
     # -- jobs
 
-    def many(
-        self,
-        action: ManyAction,
-        operations: Iterable[str | OperationFacts] | None,
-        wanted: Wanted,
-        reason: str | None,
-        clock: Clock | None,
-        request_id: str | None,
-        *,
-        everything: bool,
-        count_max: int | None,
-        dry_run: bool,
-    ) -> ManyRequest:
-        """Asks for a job."""
-        request = _MANY[action](
+    def many(self, kind: type[_Many], operations: Iterable[str | OperationFacts] | None, selected: Selected) -> _Many:
+        """Asks for a job that does one thing, which is the kind of request, to many operations."""
+        return kind(
             namespace=self._namespace,
-            request_id=request_id or _request_id(),
-            reason=reason or "",
+            request_id=selected.get("request_id") or _request_id(),
+            reason=selected.get("reason") or "",
             selection=job_pb2.JobSelection(
-                filter=filter_of(wanted),
+                filter=filter_of(wanted_of(selected)),
                 operation_ids=[] if operations is None else list(map(id_of, operations)),
-                everything=everything,
-                count_max=count_max,
+                everything=selected.get("everything", False),
+                count_max=selected.get("count_max"),
             ),
-            validate_only=dry_run,
+            validate_only=selected.get("dry_run", False),
         )
-        if clock is not None and isinstance(request, job_pb2.PauseOperationsRequest):
+
+    def pause_many(
+        self, operations: Iterable[str | OperationFacts] | None, selected: Selected, clock: Clock | None
+    ) -> job_pb2.PauseOperationsRequest:
+        """Asks for a job that pauses operations."""
+        request = self.many(job_pb2.PauseOperationsRequest, operations, selected)
+        if clock is not None:
             request.clock = _CLOCKS[clock]
         return request
 

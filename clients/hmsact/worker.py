@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,6 +17,7 @@ from hmsact.errors import HmsactError
 from hmsact.hand import Hand, Held
 from hmsact.link import Link
 from hmsact.perform import Handler, StepFunction, perform, unknown, withdrawn
+from hmsact.signals import heard
 from hmsact.v1 import worker_pb2
 
 log = logging.getLogger("hmsact.worker")
@@ -154,7 +156,6 @@ class Worker:
 
     async def _run_until_signalled(self) -> int | None:
         """Serves; returns the number of the second signal if there was one."""
-        loop = asyncio.get_running_loop()
         serving = asyncio.current_task()
         assert serving is not None
         given_up: int | None = None
@@ -169,16 +170,16 @@ class Worker:
                     log.info("%s finishes what it has in hand", self.svc)
                 self.stop()
 
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, signalled, number)
-        except (ValueError, RuntimeError, NotImplementedError):
-            log.debug("signals are handled in the main thread only; call stop() to end this worker")
-        try:
-            await self.serve()
-        except asyncio.CancelledError:
-            if given_up is None:
-                raise
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(heard(signalled, signal.SIGTERM, signal.SIGINT))
+            except (ValueError, NotImplementedError):
+                log.debug("signals are handled in the main thread only; call stop() to end this worker")
+            try:
+                await self.serve()
+            except asyncio.CancelledError:
+                if given_up is None:
+                    raise
         return given_up
 
 

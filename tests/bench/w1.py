@@ -1,6 +1,7 @@
 """W1: four-step operations through real processes, all of it durable; the daemon against the floor, in turn.
 
-Prints one JSON line a figure. `--seconds` is how long each figure is measured, `--in-flight` which loads.
+Prints one JSON line a figure, the median of some rounds: a machine that others use changes its speed in between.
+`--seconds` is how long each round of a figure is measured, `--in-flight` which loads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).parent
 DAEMON = (
@@ -48,19 +50,28 @@ def figure(server: tuple[str, ...], in_flight: int, seconds: float) -> dict[str,
         return dict(json.loads(printed))
 
 
+def medians(figures: list[dict[str, float]]) -> dict[str, float]:
+    """What is in the middle of each figure's rounds."""
+    return {name: median(figure[name] for figure in figures) for name in figures[0]}
+
+
 def main() -> None:
-    """Measure every load, the floor first and then the daemon, and print the ratio with both."""
+    """Measure every load in rounds of floor and daemon, and print the medians and the ratio of each round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 64, 256, 1024])
     said = parser.parse_args()
     for in_flight in said.in_flight:
-        floor = figure(FLOOR, in_flight, said.seconds)
-        daemon = figure(DAEMON, in_flight, said.seconds)
-        ratio = round(daemon["operations_per_second"] / floor["operations_per_second"], 3)
-        print(json.dumps({"bench": "W1", "in_flight": in_flight, "of": "floor", **floor}), flush=True)
-        line = {"bench": "W1", "in_flight": in_flight, "of": "hmsactd", **daemon, "ratio_to_floor": ratio}
-        print(json.dumps(line), flush=True)
+        floor, daemon = [], []
+        for _ in range(said.rounds):
+            floor.append(figure(FLOOR, in_flight, said.seconds))
+            daemon.append(figure(DAEMON, in_flight, said.seconds))
+        rate = "operations_per_second"
+        ratios = sorted(round(ours[rate] / least[rate], 3) for ours, least in zip(daemon, floor, strict=True))
+        print(json.dumps({"bench": "W1", "in_flight": in_flight, "of": "floor", **medians(floor)}), flush=True)
+        line = {"bench": "W1", "in_flight": in_flight, "of": "hmsactd", **medians(daemon)}
+        print(json.dumps(line | {"ratio_to_floor": median(ratios), "ratios": ratios}), flush=True)
 
 
 if __name__ == "__main__":

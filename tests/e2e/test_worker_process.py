@@ -87,6 +87,21 @@ def test_a_worker_says_in_a_line_that_it_serves(daemon: Daemon, act: Orchestrato
         process.terminate()
 
 
+def test_a_signal_is_heard_though_threads_have_filled_the_socket_that_wakes_the_loop(
+    daemon: Daemon, act: Orchestrator
+) -> None:
+    operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
+    filling = "[__import__('asyncio').get_running_loop().call_soon_threadsafe(bool) for _ in range(1_000)]"
+    program = PROGRAM.replace("def check", "async def check").replace(
+        "return sys.stdin", f"{filling}; import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n    return sys.stdin"
+    )
+    with worker(daemon, program) as process:
+        assert begun(process) == "begun 1"
+        go_on(process, "finished")
+        assert process.wait(timeout=20) == 0
+    assert operation.wait("20s").output == "finished"
+
+
 def test_a_second_signal_gives_up_what_is_in_hand(daemon: Daemon, act: Orchestrator) -> None:
     operation = act.start(name="flow", steps=[Step("check", svc="IRS")])
     program = PROGRAM.replace("def check", "async def check").replace(

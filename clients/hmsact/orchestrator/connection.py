@@ -1,0 +1,165 @@
+"""A client's connection to its daemon, by which every call is made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from hmsact.connect import TIMEOUT, Tls, target
+from hmsact.duration import Duration
+from hmsact.recorded import Recorded, recorded_of
+from hmsact.requests import Requests
+from hmsact.status import error_of
+from hmsact.v1 import (
+    checkpoint_pb2_grpc,
+    job_pb2_grpc,
+    operation_pb2_grpc,
+    system_pb2_grpc,
+    timeline_pb2_grpc,
+    worker_pb2_grpc,
+)
+
+Response = TypeVar("Response")
+
+
+class Caller:
+    """What both connections are made from, and say of themselves."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        self._requests = Requests(self._target.namespace)
+
+    @property
+    def address(self) -> str:
+        """The address of the daemon."""
+        return self._target.address
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it works in."""
+        return self._target.namespace
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}, namespace {self.namespace}>"
+
+
+class Connection(Caller):
+    """A connection on gRPC's synchronous stack. It is made with the first call."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        super().__init__(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        if self._target.credentials is None:
+            channel = grpc.insecure_channel(self._target.address, self._target.options)
+        else:
+            channel = grpc.secure_channel(self._target.address, self._target.credentials, self._target.options)
+        self._stubs = _Stubs(channel)
+
+    def close(self) -> None:
+        """Closes the connection. Streams that are still read end with Unavailable."""
+        self._stubs.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _change(self, method: Callable[..., Any], request: Message) -> Recorded:
+        return recorded_of(self._call(method, request).recorded)
+
+    def _call(self, method: Callable[..., Response], request: Message, *, timeout_s: float | None = None) -> Response:
+        try:
+            return method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from None
+
+
+class AsyncConnection(Caller):
+    """A connection on grpc.aio."""
+
+    _connected: _AsyncStubs | None = None
+
+    async def close(self) -> None:
+        """Closes the connection. Streams that are still read end with Unavailable."""
+        if self._connected is not None:
+            await self._connected.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def _stubs(self) -> _AsyncStubs:
+        # Not in the constructor: a channel of grpc.aio belongs to the loop that runs when it is made.
+        if self._connected is None:
+            target = self._target
+            self._connected = _AsyncStubs(
+                aio.insecure_channel(target.address, target.options)
+                if target.credentials is None
+                else aio.secure_channel(target.address, target.credentials, target.options)
+            )
+        return self._connected
+
+    async def _change(self, method: Callable[..., Awaitable[Any]], request: Message) -> Recorded:
+        return recorded_of((await self._call(method, request)).recorded)
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Response]], request: Message, *, timeout_s: float | None = None
+    ) -> Response:
+        try:
+            return await method(request, timeout=timeout_s or self._target.timeout_s, metadata=self._target.metadata)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.address) from None
+
+
+class _Stubs:
+    """A channel, and the services behind it."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
+        self.operations = operation_pb2_grpc.OperationServiceStub(channel)
+        self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(channel)
+        self.jobs = job_pb2_grpc.JobServiceStub(channel)
+        self.timelines = timeline_pb2_grpc.TimelineServiceStub(channel)
+        self.system = system_pb2_grpc.SystemServiceStub(channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
+
+
+class _AsyncStubs:
+    """The same for coroutines: the type checker tells the services' methods apart by the channel."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self.channel = channel
+        self.operations = operation_pb2_grpc.OperationServiceStub(channel)
+        self.checkpoints = checkpoint_pb2_grpc.CheckpointServiceStub(channel)
+        self.jobs = job_pb2_grpc.JobServiceStub(channel)
+        self.timelines = timeline_pb2_grpc.TimelineServiceStub(channel)
+        self.system = system_pb2_grpc.SystemServiceStub(channel)
+        self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
