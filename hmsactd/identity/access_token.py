@@ -206,6 +206,11 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not subject.isprintable():
         raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub)")
+    if subject in (claims.get("client_id"), claims.get("azp")):
+        # Got with the client's own credentials, without anybody who signed in (RFC 9068, 2.2): no program decides.
+        raise Unauthenticated(
+            "TOKEN_OF_A_PROGRAM", "the token is a program's: programs show a certificate, or a token of `hmsactd token`"
+        )
     expires_at = _time(claims, "exp")
     if expires_at is None:
         raise Unauthenticated("TOKEN_ENDLESS", "the token has no end (exp)")

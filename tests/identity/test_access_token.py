@@ -280,3 +280,8 @@ async def test_without_any_keys_the_issuer_is_at_fault_and_not_the_token() -> No
     with pytest.raises(Unavailable, match="can't be had"):
         await unknown.value.ask()
     assert keys.asked == 1
+
+
+@pytest.mark.parametrize("claim", ["client_id", "azp"])
+def test_a_token_that_a_client_got_for_itself_is_no_persons(claim: str) -> None:
+    assert refusal(token(said(sub="batch", **{claim: "batch"}))) == "TOKEN_OF_A_PROGRAM"
