@@ -2,6 +2,7 @@
 
 PY := .venv/bin/python
 TYPESCRIPT := clients/examples/typescript
+PROVIDER := tests/e2e/provider/node_modules/ready
 .PHONY: help setup tools demo serve test check coverage bench soak mutants proto baseline diagram format
 
 help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t 18
@@ -19,8 +20,9 @@ proto: setup ; @sh deploy/dev/proto ## generate clients/hmsact/v1 from proto/
 baseline: setup ; @.venv/bin/buf build proto -o proto/baseline.binpb ## at a release: the API that later changes must not break
 diagram: setup ; @$(PY) -m hmsactd.core.diagram --write ARCHITECTURE.md ## the state diagrams, drawn from the transition tables
 setup: .venv/ready ; @: ## only the virtual environment
-tools: setup .venv/tools/promtool $(TYPESCRIPT)/dist/ready ; @: ## what the tests need besides Python packages
+tools: setup .venv/tools/promtool $(TYPESCRIPT)/dist/ready $(PROVIDER) ; @: ## what the tests need besides Python packages
 
 .venv/ready: uv.lock pyproject.toml clients/pyproject.toml deploy/dev/setup ; @sh deploy/dev/setup
 .venv/tools/promtool: | .venv/ready ; @sh deploy/dev/promtool
 $(TYPESCRIPT)/dist/ready: $(TYPESCRIPT)/package-lock.json $(wildcard $(TYPESCRIPT)/*.json $(TYPESCRIPT)/*.yaml $(TYPESCRIPT)/src/*.ts proto/hmsact/v1/*.proto) ; @sh deploy/dev/typescript
+$(PROVIDER): tests/e2e/provider/package-lock.json ; @sh deploy/dev/provider

@@ -128,7 +128,8 @@ async def _until_broken(condition: Condition, scope: anyio.CancelScope) -> None:
 async def serving(settings: Settings, is_rollback_accepted: bool = False) -> AsyncIterator[tuple[Running, Condition]]:
     """A daemon that serves while the context lasts, and drains when it ends."""
     clock: Clock = SettableClock() if settings.test_clock else SystemClock()
-    for address in (settings.grpc.listen, settings.http.listen):
+    mutual = [settings.grpc.mutual.listen] if settings.grpc.mutual is not None else []
+    for address in (settings.grpc.listen, settings.http.listen, *mutual):
         _refuse_a_name_that_leads_elsewhere(address)
     signed_in = _sign_in(settings, clock)
     identity = signed_in.identity
@@ -155,13 +156,16 @@ async def serving(settings: Settings, is_rollback_accepted: bool = False) -> Asy
         jobs = _jobs(settings, Parts(engine, store, timelines, requests, clock, identity, metrics.jobs, places))
         desk = Desk(settings, settings.bounds.bounds(), clock, identity, store, timelines, engine, requests, jobs)
         server = GrpcServer(settings.grpc, desk, metrics.rpc_ended, VERSION, advance, settings.has_reflection)
+        http_files = settings.http.files
         admit = http_app.everybody if settings.http.listen.is_loopback else admitting(identity, METRICS_READ)
         pages = http_app.build(metrics, readiness, admit)
-        http = HttpServer(pages, settings.shutdown.grace, settings.http.certificate_file, settings.http.key_file)
+        http = HttpServer(pages, settings.shutdown.grace, http_files)
         await _count_what_is_kept(metrics, store)
         _watch(metrics, settings, store, engine, server, readiness)
         metrics.watched.watch_jobs(jobs.open_counts)
         tasks.start_soon(http.serve, http_socket, name="http")
+        if http_files is not None:
+            tasks.start_soon(http.renew, http_files, name="http certificate")
         await tasks.start(engine.run, name="engine")
         tasks.start_soon(services.run, name="called services")
         tasks.start_soon(jobs.run, name="jobs")

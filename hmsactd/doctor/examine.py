@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from hmsactd.doctor import data, doors, machine
+from hmsactd.doctor import certificates, data, doors, machine
 from hmsactd.doctor.finding import Finding, ok
 from hmsactd.settings.settings import Settings
 from hmsactd.store.lock import holder
@@ -24,5 +24,9 @@ async def examine(settings: Settings, *, is_full: bool) -> AsyncIterator[Finding
             yield finding
         async for finding in data.of_directory(settings, is_full=is_full):
             yield finding
+        if settings.identity.workloads:
+            yield certificates.of_tokens(settings)
+    for finding in certificates.of_certificates(settings):
+        yield finding
     for finding in doors.of_doors(settings, is_running=pid is not None):
         yield finding

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from hmsactd.errors import Unauthenticated
+from hmsactd.errors import Unauthenticated, Unavailable
 from hmsactd.identity.credential import NotKnownYet
 from hmsactd.identity.identity import Identity
 
@@ -32,6 +32,8 @@ def admitting(identity: Identity, permission: str) -> Callable[[Request], Awaita
                 principal = identity.credential_of(headers).principal
         except Unauthenticated as error:
             raise HTTPException(HTTPStatus.UNAUTHORIZED, error.sentence, {"WWW-Authenticate": "Bearer"}) from error
+        except Unavailable as error:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, error.sentence) from error
         if not identity.may(principal, permission):
             raise HTTPException(HTTPStatus.FORBIDDEN, f"{principal.id} lacks the permission {permission}")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
+from hmsactd import logs
 from hmsactd.errors import StartRefused
+from hmsactd.machine.certificates import LOOKED_AT_EVERY_S, Files, Unusable, WatchedFiles
 from hmsactd.settings.values import Address, Span
 
 BACKLOG = 128
@@ -19,6 +20,8 @@ BACKLOG = 128
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than scrapers pause, so that each keeps its one connection."""
+
+log = logs.logger(__name__)
 
 
 def bind(address: Address) -> socket.socket:
@@ -45,8 +48,12 @@ def address_of(bound: socket.socket) -> Address:
 class HttpServer:
     """Serves an application until it is stopped."""
 
-    def __init__(self, app: ASGIApp, grace: Span, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(self, app: ASGIApp, grace: Span, files: Files | None = None) -> None:
         self._has_ended = anyio.Event()
+        try:
+            self._files = WatchedFiles(files) if files is not None else None
+        except Unusable as error:
+            raise StartRefused(f"the TLS of HTTP can't be used: {error}") from error
         self._server = _Guest(
             uvicorn.Config(
                 app,
@@ -60,10 +67,23 @@ class HttpServer:
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(grace.seconds)),
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
+                ssl_certfile=files.certificate if files is not None else None,
+                ssl_keyfile=files.key if files is not None else None,
             )
         )
+
+    async def renew(self, files: Files) -> None:
+        """Shows another certificate as soon as the files hold one, for ever."""
+        assert self._files is not None
+        while True:
+            await anyio.sleep(LOOKED_AT_EVERY_S)
+            try:
+                context = self._server.config.ssl
+                if self._files.changed() is not None and context is not None:
+                    context.load_cert_chain(files.certificate, files.key)
+                    log.info("the certificate was read again", file=str(files.certificate))
+            except (Unusable, OSError) as error:
+                log.error("the certificate can't be read again: the one read before stays", error=str(error))
 
     async def serve(self, bound: socket.socket) -> None:
         """Serves on the socket, and closes it, until `stop`."""

@@ -17,13 +17,15 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
-from hmsactd.errors import Unauthenticated
+from hmsactd.errors import Unauthenticated, Unavailable
 from hmsactd.identity.credential import NotKnownYet
+from hmsactd.identity.key_set import KeySet
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "Ed25519", "EdDSA")
 """What a token may be signed by: with a key pair, so that whoever can check it can't make one."""
 
 EMBEDDED: Final = ("jwk", "jku", "x5u", "x5c")
+TRY_AGAIN_AFTER_MS: Final = 5_000
 SUBJECT_MAX: Final = 255
 ROLES_MAX: Final = 100
 ACCESS_TOKEN_TYPES: Final = ("at+jwt", "application/at+jwt")
@@ -34,8 +36,9 @@ OF_ID_TOKENS: Final = ("nonce", "at_hash", "c_hash", "s_hash")
 class Keys(Protocol):
     """The public keys of an issuer."""
 
-    def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """Returns the key of that name, or the only one for the algorithm if none is named; None if there is none."""
+    @property
+    def current(self) -> KeySet:
+        """The keys as they are by now: another object when they are others."""
         ...
 
     async def refresh(self) -> None:
@@ -84,8 +87,14 @@ class KeyUnknown(NotKnownYet):
         self._issuer = issuer
 
     async def ask(self) -> None:
-        """Asks the issuer for its keys, if that was not done just now."""
+        """Asks the issuer for its keys, if that was not done just now; raises Unavailable if there are none at all."""
         await self._issuer.keys.refresh()
+        if not len(self._issuer.keys.current):
+            raise Unavailable(
+                "ISSUER_UNAVAILABLE",
+                f"the keys of {self._issuer.url} can't be had, so that nobody can tell whether the token is good",
+                retry_after_ms=TRY_AGAIN_AFTER_MS,
+            )
 
 
 def claims_of(token: str, issuers: Mapping[str, Issuer], now: float) -> Claims:
@@ -172,7 +181,7 @@ def _key(header: Mapping[str, Any], issuer: Issuer) -> Key:
         raise Unauthenticated("TOKEN_ALGORITHM", f"the token is not signed by one of {allowed}")
     if kid is not None and not isinstance(kid, str):
         _malformed()
-    key = issuer.keys.find(kid, algorithm)
+    key = issuer.keys.current.find(kid, algorithm)
     if key is None:
         raise KeyUnknown(issuer)
     return key
@@ -197,6 +206,11 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not subject.isprintable():
         raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub)")
+    if subject in (claims.get("client_id"), claims.get("azp")):
+        # Got with the client's own credentials, without anybody who signed in (RFC 9068, 2.2): no program decides.
+        raise Unauthenticated(
+            "TOKEN_OF_A_PROGRAM", "the token is a program's: programs show a certificate, or a token of `hmsactd token`"
+        )
     expires_at = _time(claims, "exp")
     if expires_at is None:
         raise Unauthenticated("TOKEN_ENDLESS", "the token has no end (exp)")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hmsactd.identity.api_token import ApiToken
 
@@ -68,8 +68,8 @@ class TokenFile:
         if stat.S_IMODE(mode) & 0o077:
             raise TokensRefused(f"{self._path} can be read by others: chmod 600 {self._path}")
         try:
-            return [ApiToken(**said) for said in json.loads(text)["tokens"]]
-        except (ValueError, KeyError, TypeError) as error:
+            return [_token(said) for said in json.loads(text)["tokens"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TokensRefused(f"{self._path} is damaged: restore it, or move it away, and make new tokens") from error
 
     def add(self, token: ApiToken) -> None:
@@ -104,11 +104,22 @@ class TokenFile:
         return result
 
 
+def _token(said: dict[str, Any]) -> ApiToken:
+    """Raises TypeError for what would only be found out when somebody shows the token."""
+    token = ApiToken(**said)
+    words = (token.id, token.principal, token.digest, token.note)
+    times = (token.created_at, token.expires_at, token.revoked_at or 0)
+    if not all(isinstance(word, str) for word in words) or not all(type(time) is int for time in times):
+        raise TypeError
+    return token
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     """One writer at a time. The lock goes with the process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        _give_to_the_owner(descriptor, path.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -118,14 +129,27 @@ def _held(path: Path) -> Iterator[None]:
 def _replace(path: Path, text: str) -> None:
     """Puts a file in the place of another, so that whatever happens one of the two is there, whole."""
     draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    # What a writer that was killed has left, or a link that somebody has laid there, is not written into.
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            _give_to_the_owner(descriptor, path.parent)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _give_to_the_owner(descriptor: int, directory: Path) -> None:
+    """What root makes in the daemon's directory is the daemon's: it could not read it otherwise, nor start again."""
+    about = directory.stat()
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid != about.st_uid:
+        os.fchown(descriptor, about.st_uid, about.st_gid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ from hmsactd.settings.identity import IdentitySection, IssuerSection
 
 TOKENS_LOOKED_AT_EVERY_S = 1.0
 """How long a token that was revoked may go on."""
-
-FILES_LOOKED_AT_EVERY_S = 5.0
 
 log = logs.logger(__name__)
 
@@ -54,7 +52,7 @@ def sign_in(said: IdentitySection, data: Path | None, clock: Clock) -> SignIn:
         Certificates(workloads.values(), said.trust_domains),
         Permissions({role: frozenset(about.permissions) for role, about in said.roles.items()}),
         workloads=workloads,
-        directory=[_person(person, held) for person, held in roles.items()],
+        directory=[_person(person, issuers, held) for person, held in roles.items()],
         now=clock.now,
     )
     return SignIn(identity, watches)
@@ -66,9 +64,10 @@ def _workload(name: str, said: IdentitySection) -> Workload:
     return Workload(name, kind, about.certificate, about.serves, about.roles, about.responsible)
 
 
-def _person(person: str, roles: tuple[str, ...]) -> Principal:
-    issuer, _, subject = person.rpartition(":")
-    return Principal(PrincipalKind.PERSON, issuer, subject, roles, METHOD)
+def _person(person: str, issuers: Iterable[str], roles: tuple[str, ...]) -> Principal:
+    # A subject may have colons, as Keycloak's have whose people come from a directory: "f:8d1…:jdavis".
+    issuer = next(url for url in issuers if person.startswith(f"{url}:"))
+    return Principal(PrincipalKind.PERSON, issuer, person.removeprefix(f"{issuer}:"), roles, METHOD)
 
 
 def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) -> Issuer:
@@ -79,7 +78,6 @@ def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) 
             keys.load()
         except BadKeySet as error:
             raise StartRefused(f"the keys of the issuer {name} can't be used: {said.keys_file} {error}") from error
-        watches.append(_again_and_again(keys.refresh, FILES_LOOKED_AT_EVERY_S))
     else:
         try:
             fetch = fetching(said.ca_file)
@@ -88,7 +86,7 @@ def _issuer(name: str, said: IssuerSection, clock: Clock, watches: list[Watch]) 
                 f"the authorities of the issuer {name} can't be read: {said.ca_file}: {error}"
             ) from error
         keys = FetchedKeys(said.url, said.keys_url, fetch, clock.passed)
-        watches.append(keys.run)
+    watches.append(keys.run)
     path = tuple(said.roles_claim.split("."))
     return Issuer(said.url, said.audience, keys, said.algorithms, said.names_type, path, said.leeway.ms // 1000)
 
@@ -102,21 +100,18 @@ def _tokens(workloads: dict[str, Workload], data: Path | None, watches: list[Wat
     except TokensRefused as error:
         raise StartRefused(str(error)) from error
 
-    async def look() -> None:
-        try:
-            if await anyio.to_thread.run_sync(file.look):
-                log.info("the API tokens were read again")
-        except TokensRefused as error:
-            log.error("the API tokens can't be read: those read before stay", error=str(error))
-
-    watches.append(_again_and_again(look, TOKENS_LOOKED_AT_EVERY_S))
-    return [ApiTokens(workloads, file)]
-
-
-def _again_and_again(look: Watch, every_s: float) -> Watch:
-    async def run() -> None:
+    async def watch() -> None:
+        told = ""
         while True:
-            await anyio.sleep(every_s)
-            await look()
+            await anyio.sleep(TOKENS_LOOKED_AT_EVERY_S)
+            try:
+                if await anyio.to_thread.run_sync(file.look):
+                    log.info("the API tokens were read again")
+                told = ""
+            except TokensRefused as error:
+                if str(error) != told:
+                    log.error("the API tokens can't be read: those read before stay", error=str(error))
+                told = str(error)
 
-    return run
+    watches.append(watch)
+    return [ApiTokens(workloads, file)]

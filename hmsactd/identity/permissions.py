@@ -21,7 +21,7 @@ SERVE: Final = "step.serve"
 READ: Final = frozenset(("operation.read", "checkpoint.read", "timeline.read", PAYLOAD_READ))
 
 DECIDE: Final = READ | {"checkpoint.decide", "checkpoint.claim", "checkpoint.assign"}
-"""What a role has of which nothing is said: roles that definitions name are those of officers."""
+"""What a role has that the settings name and say no more of: roles that definitions name are those of officers."""
 
 OPERATE: Final = DECIDE | {
     "timeline.export",
@@ -94,5 +94,6 @@ class Permissions:
     def _gathered(self, kind: PrincipalKind, roles: tuple[str, ...]) -> frozenset[str]:
         if EVERY_ROLE in roles:
             return EVERYTHING
-        given = (self._roles.get(role, DECIDE if kind is PrincipalKind.PERSON else frozenset()) for role in roles)
+        # A role that the settings don't name gives nothing: providers give some, as "offline_access", to everybody.
+        given = (self._roles.get(role, frozenset()) for role in roles)
         return BY_KIND[kind].union(*given) - NEVER.get(kind, frozenset())

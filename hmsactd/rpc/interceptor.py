@@ -31,6 +31,9 @@ NEARLY_OVER_S = 0.05
 LOOKED_AT_EVERY_S = 2.0
 """How long a stream may outlast its credential."""
 
+WAITS = "/hmsact.v1.OperationService/WaitOperation"
+"""Has one answer, minutes later: it ends with its credential, too. It only reads, so that nothing is done by then."""
+
 TRY_AGAIN_AFTER_MS = 1_000
 """When to try again where too many have asked at once."""
 
@@ -124,10 +127,16 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 )
             return behaviour(request, context)
 
+        async def wait(request: Any, context: Context) -> Any:
+            async with self._as_long_as_admitted(rpc, context):
+                return await serve(request, context)
+
+        answer = wait if rpc == WAITS else serve
+
         async def guarded(request: Any, context: Context) -> Any:
             self._under_way += 1
             try:
-                return await self._pass(rpc, context, lambda: serve(request, context))
+                return await self._pass(rpc, context, lambda: answer(request, context))
             finally:
                 self._under_way -= 1
 
@@ -193,7 +202,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _as_long_as_admitted(self, rpc: str, context: Context) -> AsyncIterator[None]:
-        """Ends a stream with its credential: when that expires, is revoked, or loses its permission."""
+        """Ends what lasts with its credential: when that expires, is revoked, or loses its permission."""
         loop = asyncio.get_running_loop()
         ended: HmsactdError | None = None
         next_look: asyncio.TimerHandle
@@ -202,8 +211,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
             nonlocal ended, next_look
             try:
                 self._admit(rpc, context)
-            except HmsactdError as error:
-                ended = error
+            except Exception as raised:  # noqa: BLE001 -- whoever can't be looked at any more doesn't go on unseen
+                ended = error_of(raised)
                 patience.reschedule(loop.time())
             else:
                 next_look = loop.call_later(LOOKED_AT_EVERY_S, look)

@@ -30,7 +30,7 @@ from hmsactd.rpc.permissions import FILES, caller_table, permission_table
 from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
-from hmsactd.rpc.tls import Files, ServerCertificate
+from hmsactd.rpc.tls import ServerCertificate
 from hmsactd.rpc.workers import WorkerServicer
 from hmsactd.settings.sections import Grpc
 from hmsactd.settings.values import Address
@@ -102,10 +102,8 @@ class GrpcServer:
         return plain, mutual
 
     def _certificate(self, client_ca: Path | None) -> grpc.ServerCredentials | None:
-        said = self._settings
-        if said.certificate_file is None or said.key_file is None:
-            return None
-        return ServerCertificate(Files(said.certificate_file, said.key_file, client_ca)).credentials()
+        files = self._settings.files(client_ca)
+        return ServerCertificate(files).credentials() if files is not None else None
 
     def _add_port(self, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
         try:

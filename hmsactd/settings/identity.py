@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hmsactd.identity.access_token import ALGORITHMS
+from hmsactd.identity.address import is_safe
 from hmsactd.identity.people import ROLE
-from hmsactd.identity.permissions import KNOWN
+from hmsactd.identity.permissions import BUILT_IN, DECIDE, KNOWN
 from hmsactd.identity.workload import NAME
 from hmsactd.settings.called import service_name
-from hmsactd.settings.values import Address, Duration, Section, Span
+from hmsactd.settings.values import Duration, Section, Span
 
 LEEWAY_MAX_MS: Final = 300_000
 
 
 def _web(said: str) -> str:
     """An address that is asked for what is believed: over TLS, or on this machine."""
-    parts = urlsplit(said)
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and Address(parts.hostname or "", 0).is_loopback)
-    if not is_safe or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+    if not is_safe(said):
         raise ValueError('is not an address such as "https://idp.agency.gov/realms/staff"')
     return said
 
@@ -142,8 +141,9 @@ class PersonSection(Section):
 class RoleSection(Section):
     """What a role gives: `[identity.roles."fsa.officer"]`."""
 
-    permissions: tuple[Annotated[str, AfterValidator(_permission)], ...]
-    """The permissions. Default: it has to be said. A role of which nothing is said may read and decide."""
+    permissions: tuple[Annotated[str, AfterValidator(_permission)], ...] = tuple(sorted(DECIDE))
+    """The permissions. Default: to read, and to decide, claim and assign checkpoints, as officers do. A role that has
+    no table gives nothing, whoever has it."""
 
 
 class IdentitySection(Section):
@@ -153,18 +153,23 @@ class IdentitySection(Section):
     """The SPIFFE trust domains whose certificates are known. Default: none."""
     issuers: dict[str, IssuerSection] = Field(default_factory=dict)
     """Identity providers, by a name that logs use. Default: none, so that no person can sign in."""
+    roles: dict[Role, RoleSection] = Field(default_factory=dict)
+    """Roles, by name. Default: hmsact.viewer may read, hmsact.operator may run operations too."""
     workloads: dict[Annotated[str, AfterValidator(_workload)], WorkloadSection] = Field(default_factory=dict)
     """Programs, by name. Default: none."""
     people: dict[Annotated[str, AfterValidator(_person)], PersonSection] = Field(default_factory=dict)
     """People, by "ISSUER:SUBJECT". Default: none; whoever signs in is known by their token."""
-    roles: dict[Role, RoleSection] = Field(default_factory=dict)
-    """Roles, by name. Default: hmsact.viewer may read, hmsact.operator may run operations too."""
 
     @field_validator("issuers")
     @classmethod
     def _each_once(cls, said: dict[str, IssuerSection]) -> dict[str, IssuerSection]:
         if len({issuer.url for issuer in said.values()}) < len(said):
             raise ValueError("has two issuers of one url")
+        # Else "7:x" of the one and "x" of the other would be the same person: "https://idp.gov" and "https://idp.gov:7".
+        urls = [issuer.url for issuer in said.values()]
+        alike = [f"{url} and {other}" for url in urls for other in urls if other.startswith(f"{url}:")]
+        if alike:
+            raise ValueError(f"has {', '.join(alike)}, whose people could not be told apart: one begins as the other")
         return said
 
     @field_validator("workloads")
@@ -179,6 +184,30 @@ class IdentitySection(Section):
         foreign = [name for name in names if name.startswith("spiffe://") and name.split("/")[2] not in known]
         if foreign:
             raise ValueError(f"has {', '.join(foreign)}, of a domain that trust_domains does not name")
+        return said
+
+    @field_validator("workloads", "people")
+    @classmethod
+    def _have_what_there_is(
+        cls, said: Mapping[str, WorkloadSection | PersonSection], info: ValidationInfo
+    ) -> Mapping[str, WorkloadSection | PersonSection]:
+        """Whoever is misspelt would be nobody, and an agent's person could decide on what the agent began."""
+        known = {*info.data.get("roles", ()), *BUILT_IN}
+        faults = [
+            f"{name} has the role {role}, of which there is nothing in identity.roles"
+            for name, about in said.items()
+            for role in about.roles
+            if role not in known
+        ]
+        people = [about.responsible if isinstance(about, WorkloadSection) else name for name, about in said.items()]
+        urls = [issuer.url for issuer in info.data.get("issuers", {}).values()]
+        faults += [
+            f"{person} is of none of identity.issuers"
+            for person in people
+            if person is not None and not any(person.startswith(f"{url}:") for url in urls)
+        ]
+        if faults and "roles" in info.data and "issuers" in info.data:
+            raise ValueError("; ".join(faults))
         return said
 
     @property

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from hmsactd.definition.bounds import Bounds
+from hmsactd.machine.certificates import Files
 from hmsactd.settings.values import Address, Count, Duration, ListenAddress, Section, Span
 
 STANDARD = Bounds()
@@ -61,6 +62,12 @@ class Grpc(Section):
     """Requests with one answer that may be under way at a time, waiting ones included. Beyond it callers are refused
     with RESOURCE_EXHAUSTED. Default 20,000: ten thousand clients that each wait and ask."""
 
+    def files(self, client_ca: Path | None = None) -> Files | None:
+        """The files of its TLS, if it has any."""
+        if self.certificate_file is None or self.key_file is None:
+            return None
+        return Files(self.certificate_file, self.key_file, client_ca)
+
     @field_validator("key_file", "mutual")
     @classmethod
     def _belongs_to_a_certificate(cls, said: Path | Mutual | None, info: ValidationInfo) -> Path | Mutual | None:
@@ -75,9 +82,16 @@ class Http(Section):
     machine only, where nobody has to sign in. Anywhere else it takes a certificate, and /metrics the permission
     metrics.read."""
     certificate_file: Path | None = None
-    """The certificate of the server, PEM. Default: none, traffic is not encrypted."""
+    """The certificate of the server, PEM. Read again when it changes. Default: none, traffic is not encrypted."""
     key_file: Path | None = None
     """The private key of the certificate, PEM, readable by its owner alone. Default: none."""
+
+    @property
+    def files(self) -> Files | None:
+        """The files of its TLS, if it has any."""
+        if self.certificate_file is None or self.key_file is None:
+            return None
+        return Files(self.certificate_file, self.key_file)
 
     @field_validator("key_file")
     @classmethod

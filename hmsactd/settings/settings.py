@@ -113,15 +113,18 @@ class Settings(BaseSettings):
     @field_validator("grpc", "http")
     @classmethod
     def _safe_where_others_are(cls, said: Grpc | Http, info: ValidationInfo) -> Grpc | Http:
-        if said.listen.is_loopback:
+        mutual = said.mutual if isinstance(said, Grpc) else None
+        open_to_others = [each.listen for each in (said, mutual) if each is not None and not each.listen.is_loopback]
+        if not open_to_others:
             return said
+        where = f"listens on {', '.join(map(str, open_to_others))}, where others can reach it,"
         if info.data.get("dev"):
-            raise ValueError(f"listens on {said.listen}, where others can reach it, and with dev anybody is let in")
+            raise ValueError(f"{where} and with dev anybody is let in")
         if said.certificate_file is None:
-            raise ValueError(f"listens on {said.listen}, where others can reach it, without a certificate_file")
+            raise ValueError(f"{where} without a certificate_file")
         identity = info.data.get("identity")
         if identity is not None and not identity.lets_somebody_in:
-            raise ValueError(f"listens on {said.listen}, and nobody can sign in: see [identity]")
+            raise ValueError(f"{where} and nobody can sign in: see [identity]")
         return said
 
     @field_validator("assign")

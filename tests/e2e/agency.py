@@ -48,6 +48,8 @@ serves = []
 [identity.workloads.casebot]
 kind = "agent"
 responsible = "https://idp.fsa.gov:operator"
+[identity.roles."fsa.officer"]
+[identity.roles."fsa.counsel"]
 [identity.people."https://idp.fsa.gov:counsel"]
 roles = ["fsa.counsel"]
 """

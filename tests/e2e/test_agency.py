@@ -72,7 +72,7 @@ def test_who_somebody_is(office: Agency) -> None:
         assert "checkpoint.decide" in me.permissions
     with office.workload(IRS) as act:
         assert act.whoami().principal.id == "workload:irs"
-    with office.person("nobody in particular") as act:
+    with office.person("nobody in particular", "offline_access", "uma_authorization") as act:
         assert act.whoami().permissions == ()
         with pytest.raises(Refused):
             act.count()
@@ -248,6 +248,9 @@ def test_the_certificate_is_exchanged_while_the_daemon_runs(tmp_path: Path) -> N
         ('responsible = "https://idp.fsa.gov:operator"\n', "", "has to name a person"),
         ('https://idp.fsa.gov"\nkeys', 'http://idp.fsa.gov"\nkeys', "is not an address"),
         ("agency.gov/irs", "other.gov/irs", "trust_domains does not name"),
+        ('people."https://idp.fsa.gov:', 'people."https://idp.fsa.gov/:', "is of none of identity.issuers"),
+        ('responsible = "https://idp', 'responsible = "https://ipd', "is of none of identity.issuers"),
+        ('roles = ["fsa.counsel"]', 'roles = ["fsa.council"]', "has the role fsa.council, of which there is nothing"),
         ("server.key", "nothing.key", "nothing.key"),
     ],
 )
@@ -311,3 +314,40 @@ def test_metrics_elsewhere_ask_for_a_token(tmp_path: Path) -> None:
         assert (ask("/healthz"), ask("/readyz")) == (200, 200)
     finally:
         office.stop()
+
+
+def test_no_secret_is_told_anywhere(tmp_path: Path) -> None:
+    """Whatever is shown, good or no good, stands in no log, metric, error or list of settings."""
+    path = tmp_path / "settings.toml"
+    office = Agency(tmp_path)
+    path.write_text(path.read_text().replace('level = "warning"', 'level = "debug"'))
+    office.start()
+    try:
+        api = office.run("token", "create", "portal").stdout.strip()
+        until_let_in(office, api)
+        good, expired = office.token("officer", "fsa.officer"), office.token("officer", lasts_s=-50)
+        secrets = [
+            api,
+            api[:-1] + ("a" if api[-1] != "a" else "b"),
+            good,
+            expired,
+            f"{good}x",
+            "hmsact_canary",
+            "a.b.canary",
+        ]
+        told = []
+        for secret in secrets:
+            with office.act(secret) as act:
+                try:
+                    act.whoami()
+                    act.count()
+                except HmsactError as error:
+                    told.append(f"{error!r} {error} {error.metadata}")
+        with urllib.request.urlopen(f"http://{office.http}/metrics", timeout=10) as metrics:
+            told.append(metrics.read().decode())
+    finally:
+        office.stop()
+    told += [(tmp_path / "log").read_text(), office.run("config").stdout, office.run("token", "list", "--json").stdout]
+    parts = {part for secret in secrets for part in (secret, secret.rpartition(".")[2])}
+    key = (tmp_path / "server.key").read_text().splitlines()[1]
+    assert not [part for part in {*parts, key} for text in told if part in text]

@@ -30,11 +30,8 @@ class Kept:
     """Keys that stay as they are."""
 
     def __init__(self, *keys: Key) -> None:
-        self.keys: KeySet = parse(key_set(*(keys or (EC, RSA, ED))))
+        self.current: KeySet = parse(key_set(*(keys or (EC, RSA, ED))))
         self.asked = 0
-
-    def find(self, kid: str | None, algorithm: str) -> Key | None:
-        return self.keys.find(kid, algorithm)
 
     async def refresh(self) -> None:
         self.asked += 1

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OctKey
 
 from hmsactd.core.principal import PrincipalKind
-from hmsactd.errors import Unauthenticated
-from hmsactd.identity.access_token import Claims, Issuer, claims_of
+from hmsactd.errors import Unauthenticated, Unavailable
+from hmsactd.identity.access_token import Claims, Issuer, KeyUnknown, claims_of
 from hmsactd.identity.credential import NotKnownYet
-from hmsactd.identity.key_set import BadKeySet, parse
+from hmsactd.identity.key_set import BadKeySet, KeySet, parse
 from hmsactd.identity.people import AccessTokens
 from tests.identity.issuing import AUDIENCE, EC, ED, NOW, RSA, STRANGER, URL, Kept, forged, key_set, part, said, token
 
@@ -253,3 +253,35 @@ def test_shared_secrets_and_private_and_weak_keys_are_not_taken() -> None:
 
 def test_a_key_for_encryption_signs_nothing() -> None:
     assert parse(key_set(EC, ECKey.generate_key("P-256", {"kid": "e", "use": "enc"}))).find("e", "ES256") is None
+
+
+# -- what is kept ------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_ends_with_its_key_although_it_was_checked_before() -> None:
+    keys = Kept(EC, RSA)
+    door = AccessTokens({URL: Issuer(URL, AUDIENCE, keys)}, {})
+    shown, now = token(), NOW * 1_000_000
+    first = door.credential(shown, now)
+    assert first is not None
+    assert door.credential(shown, now) is first, "it is checked once"
+    keys.current = Kept(RSA).current
+    with pytest.raises(KeyUnknown):
+        door.credential(shown, now)
+    keys.current = Kept(EC).current
+    assert door.credential(shown, now) == first
+
+
+async def test_without_any_keys_the_issuer_is_at_fault_and_not_the_token() -> None:
+    keys = Kept(EC)
+    keys.current = KeySet()
+    with pytest.raises(KeyUnknown) as unknown:
+        claims_of(token(), {URL: Issuer(URL, AUDIENCE, keys)}, NOW)
+    with pytest.raises(Unavailable, match="can't be had"):
+        await unknown.value.ask()
+    assert keys.asked == 1
+
+
+@pytest.mark.parametrize("claim", ["client_id", "azp"])
+def test_a_token_that_a_client_got_for_itself_is_no_persons(claim: str) -> None:
+    assert refusal(token(said(sub="batch", **{claim: "batch"}))) == "TOKEN_OF_A_PROGRAM"

@@ -14,9 +14,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
+from hmsactd.core.principal import Principal
 from hmsactd.core.rejected import Ground, Rejected
 from hmsactd.errors import HmsactdError, InvalidArgument, NotFound, Unavailable, Violation
-from hmsactd.identity.credential import Asked
+from hmsactd.identity.authenticate import Metadata
+from hmsactd.identity.credential import Asked, Credential
 from hmsactd.identity.identity import development
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.interceptor import Interceptor, _why_cancelled
@@ -79,6 +81,22 @@ class Shapes:
         return grpc.method_handlers_generic_handler("hmsact.v1.Shapes", methods)
 
 
+class Failing:
+    """The identities of development, until they fail."""
+
+    def __init__(self) -> None:
+        self._identity = development()
+        self.failure: Exception | None = None
+
+    def credential_of(self, metadata: Metadata, certificate: bytes | None, asked: Asked) -> Credential:
+        if self.failure is not None:
+            raise self.failure
+        return self._identity.credential_of(metadata, certificate, asked)
+
+    def may(self, principal: Principal, permission: str) -> bool:
+        return self._identity.may(principal, permission)
+
+
 @dataclass
 class Bench:
     """A served service, a channel to it, and the requests that were measured."""
@@ -86,6 +104,7 @@ class Bench:
     shapes: Shapes
     channel: aio.Channel
     measured: asyncio.Queue[tuple[str, str]]
+    identity: Failing
 
     async def call(self, shape: str, metadata: Headers = OFFICER) -> list[bytes]:
         """Calls a method with the message "x" and returns all it answers."""
@@ -125,8 +144,9 @@ class Bench:
 async def serving(shapes: Shapes) -> AsyncIterator[Bench]:
     measured: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     callers = dict.fromkeys(PERMISSIONS, Asked.ANYBODY)
+    identity = Failing()
     guard = Interceptor(
-        development(), PERMISSIONS, callers, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100
+        identity, PERMISSIONS, callers, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100
     )
     server = aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((shapes.handler(),))
@@ -135,7 +155,7 @@ async def serving(shapes: Shapes) -> AsyncIterator[Bench]:
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
-            yield Bench(shapes, channel, measured)
+            yield Bench(shapes, channel, measured, identity)
         finally:
             await server.stop(None)
 
@@ -394,3 +414,41 @@ async def test_fault_of_an_rpc_leaves_the_server_standing(bench: Bench) -> None:
         await bench.refusal("Answer")
     bench.shapes.behaviour = None
     assert await bench.call("Answer") == [b"dev:jdavis@fsa.gov"]
+
+
+async def test_a_stream_whose_caller_can_no_longer_be_looked_at_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong when a credential is looked at again, nobody goes on unseen."""
+    monkeypatch.setattr("hmsactd.rpc.interceptor.LOOKED_AT_EVERY_S", 0.05)
+    async with serving(Shapes(forever)) as bench:
+        stream = bench.method("Stream")(b"x", metadata=OFFICER, timeout=30)
+        assert await stream.read()
+        bench.identity.failure = TypeError("'<' not supported")
+        with capture_logs(), pytest.raises(aio.AioRpcError) as ended:
+            await stream.read()
+        assert ended.value.code() is grpc.StatusCode.INTERNAL
+        await bench.shapes.closed.wait()
+
+
+async def test_a_stream_that_nobody_reads_ends_with_its_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent and not taken must not keep what the servicer holds."""
+    monkeypatch.setattr("hmsactd.rpc.interceptor.LOOKED_AT_EVERY_S", 0.05)
+    closed = asyncio.Event()
+    blocked = asyncio.Event()
+
+    class Endless(Shapes):
+        async def stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    asyncio.get_running_loop().call_later(0.5, blocked.set)
+                    yield bytes(1_000_000)
+            finally:
+                closed.set()
+
+    async with serving(Endless()) as bench:
+        stream = bench.method("Stream")(b"x", metadata=OFFICER)
+        assert await stream.read()
+        await blocked.wait()
+        bench.identity.failure = Unavailable("GONE", "the credential is gone")
+        async with asyncio.timeout(10):
+            await closed.wait()
+        stream.cancel()

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from hmsactd.clock import SystemClock
 from hmsactd.definition.bounds import Bounds
 from hmsactd.definition.read import Defaults
 from hmsactd.errors import SettingsRefused
+from hmsactd.identity.build import sign_in
 from hmsactd.settings.called import Called
 from hmsactd.settings.load import load
 from hmsactd.settings.settings import Settings
@@ -201,3 +203,38 @@ def without_manual(model: type[BaseModel], path: str) -> list[str]:
         elif not field.description or "Default" not in field.description:
             found.append(path + name)
     return found
+
+
+# -- who may sign in ---------------------------------------------------------------------------------------------------
+
+
+def test_development_has_no_second_address_where_others_are(tmp_path: Path) -> None:
+    mutual = {"listen": "0.0.0.0:7401", "client_ca_file": str(tmp_path)}
+    grpc = {"certificate_file": str(tmp_path), "key_file": str(tmp_path), "mutual": mutual}
+    assert "with dev anybody is let in" in faults(flags={"dev": True, "grpc": grpc})[0]
+    assert "nobody can sign in" in faults(flags={"grpc": grpc})[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("https://idp.gov", "https://idp.gov:8443"), ("https://idp.gov/a:b", "https://idp.gov/a")],
+)
+def test_issuers_whose_people_could_be_taken_for_each_other_are_refused(one: str, other: str) -> None:
+    """ "8443:7" of https://idp.gov would be "7" of https://idp.gov:8443."""
+    told = faults(flags={"identity": {"issuers": {"one": {"url": one}, "other": {"url": other}}}})
+    assert "could not be told apart" in told[0]
+
+
+@pytest.mark.parametrize(
+    "url", ["dev", "workload", "system", "dev:", "http://idp.gov", "https://", "https://a@idp.gov"]
+)
+def test_no_issuer_has_a_name_of_ours(url: str) -> None:
+    assert "is not an address" in faults(flags={"identity": {"issuers": {"one": {"url": url}}}})[0]
+
+
+def test_a_person_whose_subject_has_colons_is_of_their_issuer() -> None:
+    url = "https://idp.gov/realms/staff"
+    said = {"issuers": {"staff": {"url": url, "keys_url": f"{url}/keys"}}, "people": {f"{url}:f:8d1:jdavis": {}}}
+    identity = sign_in(load(None, {"identity": said}).identity, None, SystemClock()).identity
+    (person,) = identity.people()
+    assert (person.issuer, person.subject) == (url, "f:8d1:jdavis")
