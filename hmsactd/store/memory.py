@@ -23,6 +23,7 @@ from hmsactd.store.store import (
     Counted,
     Due,
     EventRow,
+    History,
     Kept,
     Log,
     LogRow,
@@ -180,6 +181,21 @@ class MemoryStore:
         """Returns an operation as kept."""
         return self._kept.get((namespace, operation))
 
+    async def histories(
+        self, places: Sequence[tuple[str, str]], records_max: int, bytes_max: int
+    ) -> list[History | None]:
+        """Returns operations, each with its first records."""
+        found: list[History | None] = []
+        room = bytes_max
+        for place in places:
+            kept = self._kept.get(place)
+            records = tuple(row.record for row in self._events.get(place, [])[:records_max])
+            room -= sum(map(len, records))
+            if found and room < 0:
+                break
+            found.append(None if kept is None else History(kept, records))
+        return found
+
     async def records(
         self,
         namespace: str,
@@ -294,14 +310,14 @@ class MemoryStore:
         """Returns operations that have a business key, the newest first."""
         return list(await self.operations(namespace, Where(key=key, states=tuple(states)), limit=limit))
 
-    async def due(self, until: int, limit: int) -> list[Due]:
-        """Returns operations that are due, the earliest first."""
+    async def due(self, until: int, limit: int, after: Position | None = None) -> list[Due]:
+        """Returns operations that are due, the earliest first, beyond `after`."""
         found = sorted(
-            (summary.due_at, summary.namespace, summary.operation)
-            for summary in self._summaries()
-            if summary.due_at is not None and summary.due_at <= until
+            (each.due_at, number, each)
+            for number, each in enumerate(self._summaries(), 1)
+            if each.due_at is not None and each.due_at <= until and (after is None or (each.due_at, number) > after)
         )
-        return [Due(namespace, operation, due_at) for due_at, namespace, operation in found[:limit]]
+        return [Due(each.namespace, each.operation, due_at, number) for due_at, number, each in found[:limit]]
 
     async def next_due(self) -> int | None:
         """Returns the earliest due time there is."""

@@ -26,8 +26,9 @@ BORN: Final = (
 CHANGING: Final = tuple(field.name for field in fields(Summary) if field.name not in (*BORN, "labels"))
 
 # In the order of Summary's fields, so that a row is its arguments.
-SUMMARY_COLUMNS: Final = ", ".join(field.name for field in fields(Summary))
-_LABELS_AT: Final = [field.name for field in fields(Summary)].index("labels")
+SUMMARY_NAMES: Final = tuple(field.name for field in fields(Summary))
+SUMMARY_COLUMNS: Final = ", ".join(SUMMARY_NAMES)
+_LABELS_AT: Final = SUMMARY_NAMES.index("labels")
 
 
 def columns_of(summary: Summary, names: tuple[str, ...]) -> tuple[Any, ...]:

@@ -43,9 +43,10 @@ IDS_WITH: Final = (
     " WHERE instr(operation, ?) > 0 ORDER BY operation LIMIT ?"
 )
 DUE: Final = (
-    "SELECT namespace, operation, due_at FROM operation"
-    " WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
+    "SELECT namespace, operation, due_at, number FROM operation WHERE due_at IS NOT NULL AND due_at <= ?"
+    " AND (due_at, number) > (?, ?) ORDER BY due_at, number LIMIT ?"
 )
+DUE_COLUMNS: Final = ("namespace", "operation", "due_at", "number")
 NEXT_DUE: Final = "SELECT min(due_at) FROM operation WHERE due_at IS NOT NULL"
 PENDING_SIZES: Final = (
     "SELECT namespace, definition, awaits_name, awaits_who, count(*), min(awaits_since) FROM operation"

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from hmsactd.store import jobs, select, write
+from hmsactd.store.at_once import rows_at_once
 from hmsactd.store.condition import Condition
 from hmsactd.store.conditions import LAST
 from hmsactd.store.errand import ErrandConnection
 from hmsactd.store.errors import FOR_GOOD, Trouble, Unavailable
+from hmsactd.store.histories import histories
 from hmsactd.store.job import JobRow, ResultRow
 from hmsactd.store.journal import bring_names_to_disk, bring_to_disk
 from hmsactd.store.look import refusal
@@ -37,6 +39,7 @@ from hmsactd.store.store import (
     Counted,
     Due,
     EventRow,
+    History,
     Kept,
     Log,
     LogRow,
@@ -167,6 +170,12 @@ class SqliteStore:
         rows = await self._read(*select.kept(namespace, operation))
         return Kept(summary_of(rows[0][:-2]), rows[0][-2], rows[0][-1]) if rows else None
 
+    async def histories(
+        self, places: Sequence[tuple[str, str]], records_max: int, bytes_max: int
+    ) -> list[History | None]:
+        """Returns operations, each with its first records."""
+        return await self._look(lambda connection: histories(connection, places, records_max, bytes_max))
+
     async def records(
         self,
         namespace: str,
@@ -266,9 +275,11 @@ class SqliteStore:
         """Returns operations that have a business key, the newest first."""
         return [summary_of(row) for row in await self._read(*select.by_key(namespace, key, states, limit))]
 
-    async def due(self, until: int, limit: int) -> list[Due]:
-        """Returns operations that are due, the earliest first."""
-        return [Due(*row) for row in await self._read(select.DUE, (until, limit))]
+    async def due(self, until: int, limit: int, after: Position | None = None) -> list[Due]:
+        """Returns operations that are due, the earliest first, beyond `after`."""
+        values = (until, *(after or (0, 0)), limit)
+        rows = await self._look(lambda connection: rows_at_once(connection, select.DUE_COLUMNS, select.DUE, values))
+        return [Due(*row) for row in rows]
 
     async def next_due(self) -> int | None:
         """Returns the earliest due time there is."""

@@ -168,6 +168,14 @@ class Kept:
     payload_key: bytes | None
 
 
+@value(frozen=True, slots=True)
+class History:
+    """An operation as kept, and the first of its records, in order."""
+
+    kept: Kept
+    records: tuple[bytes, ...]
+
+
 Position = tuple[int, int]
 """Where an operation stands in an order: the time that it is ordered by, and its number."""
 
@@ -209,11 +217,12 @@ class By(StrEnum):
 
 @value(frozen=True, slots=True)
 class Due:
-    """An operation that wants to be woken."""
+    """An operation that wants to be woken, and its number, by which those of one instant have an order."""
 
     namespace: str
     operation: str
     due_at: int
+    number: int
 
 
 @value(frozen=True, slots=True)
@@ -321,6 +330,15 @@ class Store(Protocol):
         """Returns an operation as kept."""
         ...
 
+    async def histories(
+        self, places: Sequence[tuple[str, str]], records_max: int, bytes_max: int
+    ) -> list[History | None]:
+        """Returns operations, by (namespace, operation), each with up to so many records; None if there is none.
+
+        It answers for the first of them only when more would have more than `bytes_max`, but at least for one.
+        """
+        ...
+
     async def records(
         self,
         namespace: str,
@@ -410,8 +428,8 @@ class Store(Protocol):
         """Returns operations that have a business key and one of these states (any, if empty), the newest first."""
         ...
 
-    async def due(self, until: int, limit: int) -> list[Due]:
-        """Returns operations that are due at `until` or earlier, the earliest first."""
+    async def due(self, until: int, limit: int, after: Position | None = None) -> list[Due]:
+        """Returns operations that are due at `until` or earlier, the earliest first, beyond `after`."""
         ...
 
     async def next_due(self) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -29,6 +29,7 @@ from hmsactd.timeline.payloads import WRAPPED_BYTES, DataKey, Keyring, commit_wo
 from hmsactd.timeline.seal import Ed25519Signer, Signer
 from hmsactd.timeline.soundness import sound_edge
 from hmsactd.timeline.tree import Edge, Proofs, kept_hashes, perfect_parts
+from hmsactd.timeline.waking import Waking
 from hmsactd.value import value
 
 PAGE: Final = 500
@@ -79,6 +80,7 @@ class Timelines:
         self._followers = Followers()
         self._committer = Committer(store, log, edge, signer, self._followers, observe)
         self._exporter = Exporter(store, signer, keyring, log.origin)
+        self._waking = Waking(store, HEARD_AT_A_TIME)
         self.erasures = 0
         """How often something was erased: whoever keeps what was said looks whether it has changed."""
 
@@ -163,13 +165,15 @@ class Timelines:
 
         `hear` is told its events, whose payloads have no content, page by page: in between others have their turn.
         """
-        kept = await self._store.kept(namespace, operation)
-        if kept is None:
+        history = await self._waking.read(namespace, operation)
+        if history is None:
             return None
-        after, before = 0, kept.summary.sequence + 1
+        kept, records = history.kept, history.records
+        hear(_events(records))
+        after, before = len(records), history.kept.summary.sequence + 1
         while after + 1 < before:
             rows = await self._store.records(namespace, operation, after=after, before=before, limit=HEARD_AT_A_TIME)
-            hear([event for row in rows if (event := codec.decode(row.record)) is not None])
+            hear(_events(row.record for row in rows))
             after = rows[-1].sequence
         place = self._place(namespace, operation)
         if kept.payload_key is None:
@@ -400,6 +404,10 @@ def verifier_key_of(origin: str, keys: Keys) -> VerifierKey:
 
 def _signer(origin: str, keys: Keys) -> Signer:
     return Ed25519Signer(key_name(origin), keys.signing)
+
+
+def _events(records: Iterable[bytes]) -> list[Event]:
+    return [event for record in records if (event := codec.decode(record)) is not None]
 
 
 def _fresh_origin() -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from hmsactd.store.errors import Fenced, Unavailable
 from hmsactd.store.memory import MemoryStore
-from hmsactd.store.store import Batch, Call, Due, EventRow, Kept, PayloadRow, Queued, QueueSize, RequestRow
+from hmsactd.store.store import Batch, Call, Due, EventRow, History, PayloadRow, Position, Queued, QueueSize, RequestRow
 
 
 class Trouble(StrEnum):
@@ -73,9 +73,11 @@ class TroubledStore(MemoryStore):
         if self.is_away or self.reads in self.at_read:
             raise Unavailable("the disk does not answer")
 
-    async def kept(self, namespace: str, operation: str) -> Kept | None:
-        self._read("kept")
-        return await super().kept(namespace, operation)
+    async def histories(
+        self, places: Sequence[tuple[str, str]], records_max: int, bytes_max: int
+    ) -> list[History | None]:
+        self._read("histories")
+        return await super().histories(places, records_max, bytes_max)
 
     async def records(
         self,
@@ -98,9 +100,9 @@ class TroubledStore(MemoryStore):
         self._read("request")
         return await super().request(namespace, principal, rpc, request_id)
 
-    async def due(self, until: int, limit: int) -> list[Due]:
+    async def due(self, until: int, limit: int, after: Position | None = None) -> list[Due]:
         self._read("due")
-        return await super().due(until, limit)
+        return await super().due(until, limit, after)
 
     async def next_due(self) -> int | None:
         self._read("next_due")
