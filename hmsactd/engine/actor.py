@@ -80,6 +80,8 @@ class Actor:
         operation_id: str,
         timeline: Timeline | None = None,
         given: Given = NOTHING_GIVEN,
+        *,
+        is_brief: bool = False,
     ) -> None:
         self.namespace = namespace
         self.operation_id = operation_id
@@ -98,6 +100,8 @@ class Actor:
         self._queued: Line | None = None
         self.is_in_doubt = False
         """True if it has ended without knowing what is on the record, or without having acted on it."""
+        self.is_brief = is_brief
+        """True if it need not stay for more mail, unless a worker has its step or is to have it."""
 
     @property
     def summary(self) -> Summary | None:
@@ -191,6 +195,8 @@ class Actor:
         while True:
             while not self._mailbox:
                 if self._is_closing or (self.operation is not None and self.operation.is_final):
+                    return
+                if self.is_brief and not any(isinstance(effect, RunStep | AwaitReport) for effect in self._effects):
                     return
                 self.idle_since = self._around.clock.passed()
                 self._mail_awaited = asyncio.get_running_loop().create_future()

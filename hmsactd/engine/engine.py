@@ -233,20 +233,19 @@ class Engine:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         # As above.
         answered.add_done_callback(_look_at)
-        self.post(namespace, operation_id, told, promised(answered), request)
+        actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id)
+        # Who tells it something is likely to tell it more.
+        actor.is_brief = False
+        self._deliver(actor, Letter(told, promised(answered), request))
         return answered
 
-    def post(
-        self,
-        namespace: str,
-        operation_id: str,
-        told: Told,
-        heard: Heard | None = None,
-        request: RequestKey | None = None,
-    ) -> None:
-        """Tell an operation something; `heard`, if anybody, hears what became of it. For the daemon's own parts."""
-        actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id)
-        self._deliver(actor, Letter(told, heard, request))
+    def post(self, namespace: str, operation_id: str, told: Told, heard: Heard | None = None) -> None:
+        """Tell an operation something; `heard`, if anybody, hears what became of it. For the daemon's own parts.
+
+        One that slept goes back to sleep at once, unless its step is a worker's business then.
+        """
+        actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id, is_brief=True)
+        self._deliver(actor, Letter(told, heard))
 
     def _deliver(self, actor: Actor, letter: Letter) -> None:
         """Put a letter into an actor's mailbox, and let the actor live."""
@@ -336,20 +335,9 @@ class Engine:
         elif isinstance(outcome, Exception):
             self.dispatch.forsake(namespace, operation_id)
 
-    async def _wake(self, due: Sequence[Due]) -> list[Due]:
-        """Tell operations that their time has come; return those that could not be told."""
-        told = [(one, self.tell(one.namespace, one.operation, TimerDue(DAEMON))) for one in due]
-        if told:
-            await asyncio.wait([future for _, future in told])
-        failed: list[Due] = []
-        for one, future in told:
-            # Whatever its fault is: the clocks of all others go on.
-            error = None if future.cancelled() else future.exception()
-            if error is not None and not isinstance(error, Unavailable):
-                log.warning("a due operation could not be woken", operation=one.operation, error=str(error))
-            if error is not None or future.cancelled():
-                failed.append(one)
-        return failed
+    def _wake(self, due: Due, heard: Heard) -> None:
+        """The time of an operation has come."""
+        self.post(due.namespace, due.operation, TimerDue(DAEMON), heard)
 
     def _want_refill(self) -> None:
         self._refill_wanted.set()

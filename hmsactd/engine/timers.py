@@ -6,19 +6,25 @@ So a million sleeping clocks cost no memory, and a restart loads none of them an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import anyio
 import structlog
 
 from hmsactd.clock import Clock
-from hmsactd.store.errors import Unavailable
+from hmsactd.engine.letter import Answer, Heard
+from hmsactd.errors import Unavailable
+from hmsactd.store.errors import Unavailable as StoreUnavailable
 from hmsactd.store.store import Due, Store
 
 log = structlog.get_logger(__name__)
 
-PAGE = 2_000
-"""Operations woken together. Their events share a few commits; the next page is read when they are done."""
+PAGE = 500
+"""Due operations that are read at once."""
+
+WOKEN_MAX = 2_000
+"""Operations that are being told: enough to fill the commits. As they have heard, the next page is read."""
 
 LOOK_AT_LEAST_EVERY_US = 60_000_000
 """Even with nothing due the store is asked now and then: a mistake here would otherwise stay for ever."""
@@ -31,14 +37,16 @@ STILL_DUE_US = 100_000
 
 
 class Timers:
-    """One coroutine that sleeps until something is due. `wake` tells operations and waits until they have heard."""
+    """One coroutine that sleeps until something is due. `wake` tells an operation, and says what became of that."""
 
-    def __init__(self, store: Store, clock: Clock, wake: Callable[[Sequence[Due]], Awaitable[list[Due]]]) -> None:
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[Due, Heard], None]) -> None:
         self._store = store
         self._clock = clock
         self._wake = wake
         self._next_at = 0
         self._sooner = asyncio.Event()
+        self._being_told = 0
+        self._has_heard = asyncio.Event()
         self._left_alone: dict[tuple[str, str], int] = {}
 
     def expect(self, at: int) -> None:
@@ -59,22 +67,41 @@ class Timers:
             try:
                 await self._wake_due()
                 await self._look_ahead()
-            except Unavailable as error:
+            except StoreUnavailable as error:
                 log.warning("due operations could not be read", error=str(error))
                 self.expect(self._clock.now() + AGAIN_AFTER_US)
             await self._sleep()
 
     async def _wake_due(self) -> None:
-        while True:
-            now, passed = self._clock.now(), self._clock.passed()
-            page = await self._store.due(now, PAGE)
-            due = [one for one in page if self._left_alone.get((one.namespace, one.operation), 0) <= passed]
-            if due:
-                for one in await self._wake(due):
-                    self._left_alone[one.namespace, one.operation] = passed + AGAIN_AFTER_US
-                    self.expect(now + AGAIN_AFTER_US)
-            if not due or len(page) < PAGE:
-                return
+        """Tell everybody who is due by now, the earliest first; return when they have heard."""
+        now, after = self._clock.now(), None
+        while page := await self._store.due(now, PAGE, after):
+            passed = self._clock.passed()
+            for one in page:
+                if self._left_alone.get((one.namespace, one.operation), 0) <= passed:
+                    self._being_told += 1
+                    self._wake(one, partial(self._heard, one))
+            if len(page) < PAGE:
+                break
+            # Beyond these, also if they are due still: whoever can't be told must not hide who comes later.
+            after = (page[-1].due_at, page[-1].number)
+            await self._until_being_told(WOKEN_MAX - PAGE)
+        await self._until_being_told(0)
+
+    async def _until_being_told(self, at_most: int) -> None:
+        while self._being_told > at_most:
+            self._has_heard.clear()
+            await self._has_heard.wait()
+
+    def _heard(self, due: Due, outcome: Answer | Exception) -> None:
+        self._being_told -= 1
+        self._has_heard.set()
+        if isinstance(outcome, Exception):
+            # Whatever its fault is: the clocks of all others go on.
+            if not isinstance(outcome, Unavailable):
+                log.warning("a due operation could not be woken", operation=due.operation, error=str(outcome))
+            self._left_alone[due.namespace, due.operation] = self._clock.passed() + AGAIN_AFTER_US
+            self.expect(self._clock.now() + AGAIN_AFTER_US)
 
     async def _look_ahead(self) -> None:
         now, passed = self._clock.now(), self._clock.passed()

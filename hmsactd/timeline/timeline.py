@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from hmsact.note import VerifierKey, key_name
@@ -157,8 +158,8 @@ class Timelines:
 
     def new(self, namespace: str, operation: str) -> Timeline:
         """Returns the timeline of an operation that begins with the next append."""
-        key = self._keyring.fresh(namespace, operation)
-        return Timeline(self._committer, self._place(namespace, operation), key, None, None)
+        place, key = self._place(namespace, operation), partial(self._keyring.fresh, namespace, operation)
+        return Timeline(self._committer, place, key, None, None)
 
     async def load(self, namespace: str, operation: str, hear: Callable[[Sequence[Event]], None]) -> Timeline | None:
         """Returns a timeline; None if there is no such operation.
@@ -178,9 +179,9 @@ class Timelines:
         place = self._place(namespace, operation)
         if kept.payload_key is None:
             # What was erased stays erased; what is said later gets a key of its own.
-            key = self._keyring.fresh(namespace, operation)
-            return Timeline(self._committer, place, key, kept.summary, kept.head)
-        key = self._keyring.unwrap(kept.payload_key, namespace, operation)
+            fresh = partial(self._keyring.fresh, namespace, operation)
+            return Timeline(self._committer, place, fresh, kept.summary, kept.head)
+        key = partial(self._keyring.unwrap, kept.payload_key, namespace, operation)
         return Timeline(self._committer, place, key, kept.summary, kept.head, is_key_kept=True)
 
     async def records(
@@ -301,13 +302,13 @@ class Timelines:
 class Timeline:
     """The timeline of one operation, in the hands of its actor. One append at a time."""
 
-    __slots__ = ("_committer", "_is_key_kept", "_key", "_place", "_summary", "head", "sequence")
+    __slots__ = ("_committer", "_is_key_kept", "_key", "_open_key", "_place", "_summary", "head", "sequence")
 
     def __init__(
         self,
         committer: Committer,
         place: codec.Place,
-        key: DataKey,
+        open_key: Callable[[], DataKey],
         summary: Summary | None,
         head: bytes | None,
         *,
@@ -315,7 +316,9 @@ class Timeline:
     ) -> None:
         self._committer = committer
         self._place = place
-        self._key = key
+        # Opened when something is said: a clock that runs out, an attempt that begins, say nothing.
+        self._open_key = open_key
+        self._key: DataKey | None = None
         self._is_key_kept = is_key_kept
         self._summary = summary
         self.sequence = 0 if summary is None else summary.sequence
@@ -361,19 +364,20 @@ class Timeline:
                 tuple(drafts),
                 summary,
                 self._summary,
-                None if self._is_key_kept else self._key.wrapped,
+                None if self._is_key_kept or self._key is None else self._key.wrapped,
                 tuple(payloads),
                 tuple(requests),
                 done,
             )
         )
         committed = await done
-        self.sequence, self.head, self._summary, self._is_key_kept = summary.sequence, committed.leaf, summary, True
+        self.sequence, self.head, self._summary = summary.sequence, committed.leaf, summary
+        self._is_key_kept |= self._key is not None
         return Receipt(self._place.log, committed.index, committed.leaf, committed.seal, self.sequence)
 
     def _drafted(self, events: Sequence[Event], names: Mapping[int, str]) -> tuple[list[codec.Draft], list[PayloadRow]]:
         """Returns the records but for their place in the log, and what was said, encrypted."""
-        place, seal = self._place, self._key.seal
+        place = self._place
         drafts, rows = list[codec.Draft](), list[PayloadRow]()
         at = 0 if self._summary is None else self._summary.updated_at
         for sequence, event in enumerate(events, self.sequence + 1):
@@ -381,8 +385,11 @@ class Timeline:
             at = event.at
             said = codec.payloads(event)
             drafts.append(codec.draft(event, names.get(getattr(event, "instance", 0)), place, sequence, said))
+            if said and self._key is None:
+                self._key = self._open_key()
             for name, payload in said:
-                sealed = seal(payload, place.namespace, place.operation, sequence, name)
+                assert self._key is not None
+                sealed = self._key.seal(payload, place.namespace, place.operation, sequence, name)
                 rows.append(PayloadRow(sequence, name, sealed))
         return drafts, rows
 

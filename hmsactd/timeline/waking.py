@@ -16,17 +16,16 @@ TOGETHER_MAX: Final = 128
 """Operations of one reading. Those who asked go on in the same turn of the event loop: some ten milliseconds of it."""
 
 BYTES_MAX: Final = 1024 * 1024
-"""What the records of one reading may come to. Most operations have a few hundred bytes; a large flow has half of it."""
+"""What the records of one reading may come to. Most operations have some kilobytes, a large flow half of it."""
 
 
-class Reading:
-    """Operations that are to be read together, and what became of them."""
+Read = asyncio.Future[History | None]
+Wanted = dict[Read, tuple[str, str]]
+"""Who waits for which operation, by namespace and id."""
 
-    __slots__ = ("found", "places")
 
-    def __init__(self) -> None:
-        self.places: list[tuple[str, str]] = []
-        self.found: asyncio.Future[list[History | None] | Unavailable] = asyncio.get_running_loop().create_future()
+class LeftOut(Exception):
+    """Raised inside, when a reading has ended without an answer for somebody: they go with the next."""
 
 
 class Waking:
@@ -35,39 +34,45 @@ class Waking:
     def __init__(self, store: Store, records_max: int) -> None:
         self._store = store
         self._records_max = records_max
-        self._next: Reading | None = None
+        self._wanted: Wanted = {}
         self._turn = asyncio.Lock()
 
     async def read(self, namespace: str, operation: str) -> History | None:
         """Returns an operation as it is kept now, or was since this was called; raises Unavailable."""
         while True:
-            reading, position = self._join((namespace, operation))
-            if position == 0:
-                await self._read(reading)
-            found = await asyncio.shield(reading.found)
-            if isinstance(found, Unavailable):
-                # A copy for each: an exception raised in several tasks would gather all their tracebacks.
-                raise Unavailable(str(found), found.trouble)
-            if position < len(found):
-                return found[position]
-            # There was no room for it, or whoever read for all has left: it goes with the next.
+            read: Read = asyncio.get_running_loop().create_future()
+            if len(self._wanted) >= TOGETHER_MAX:
+                self._wanted = {}
+            wanted = self._wanted
+            wanted[read] = (namespace, operation)
+            if len(wanted) == 1:
+                await self._read(wanted)
+            try:
+                return await read
+            except LeftOut:
+                pass
 
-    def _join(self, place: tuple[str, str]) -> tuple[Reading, int]:
-        """Have an operation read with the next ones, and say as which of them."""
-        if self._next is None or len(self._next.places) >= TOGETHER_MAX:
-            self._next = Reading()
-        self._next.places.append(place)
-        return self._next, len(self._next.places) - 1
-
-    async def _read(self, reading: Reading) -> None:
-        found: list[History | None] | Unavailable = []
+    async def _read(self, wanted: Wanted) -> None:
+        """Read for all who have asked by the time that it is their turn."""
+        found: list[History | None] = []
+        fault: Unavailable | None = None
         try:
             async with self._turn:
-                if self._next is reading:
+                if self._wanted is wanted:
                     # Whoever asks from here on may have something newer to see.
-                    self._next = None
-                found = await self._store.histories(reading.places, self._records_max, BYTES_MAX)
+                    self._wanted = {}
+                found = await self._store.histories(list(wanted.values()), self._records_max, BYTES_MAX)
         except Unavailable as error:
-            found = error
+            fault = error
         finally:
-            reading.found.set_result(found)
+            # Also if whoever reads for all was cancelled; and whoever waited may have left.
+            for number, read in enumerate(wanted):
+                if read.done():
+                    continue
+                if number < len(found):
+                    read.set_result(found[number])
+                elif fault is not None:
+                    # A copy for each: an exception raised in several tasks would gather all their tracebacks.
+                    read.set_exception(Unavailable(str(fault), fault.trouble))
+                else:
+                    read.set_exception(LeftOut())
