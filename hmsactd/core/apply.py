@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
 
 from hmsactd.core import events as e
@@ -29,6 +28,7 @@ from hmsactd.definition.flow import StepDefinition
 changed_operation = changer(Operation)
 changed_step = changer(StepItem)
 changed_checkpoint = changer(CheckpointItem)
+changed_clock = changer(SlaClock)
 
 COMPLETIONS_MAX = 100
 """Completions by token that a step remembers, as many as it can have retries. Of an older one that is repeated nobody
@@ -339,7 +339,7 @@ def _with_clock(operation: Operation, at: int, instance: int, **said: bool) -> O
     item = operation.item(instance)
     clock = operation.clock if item is None else item.clock
     assert clock is not None, "only a clock that is there can be said to be late"
-    clock = replace(clock, **said)
+    clock = changed_clock(clock, **said)
     if item is None:
         return _next(operation, at, clock=clock)
     return _next(operation, at, _changed_item(operation, instance, clock=clock))

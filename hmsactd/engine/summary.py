@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hmsactd.core.due import next_due
 from hmsactd.core.operation import CheckpointItem, Operation, StepItem
@@ -84,14 +85,23 @@ def _alarms(operation: Operation) -> str | None:
     if operation.is_final:
         return None
     item = operation.current
-    alarms: dict[str, list[str]] = {}
+    alarms: list[tuple[str, str]] = []
     for name, clock in (("", operation.clock), (item.definition.name, item.clock) if item else ("", None)):
         if clock is not None and clock.is_breached:
-            alarms.setdefault("breached", []).append(name)
+            alarms.append(("breached", name))
         elif clock is not None and clock.is_at_risk:
-            alarms.setdefault("at_risk", []).append(name)
+            alarms.append(("at_risk", name))
     if item is not None and item.state is StepState.STALLED:
-        alarms["stalled"] = [item.definition.name]
+        alarms.append(("stalled", item.definition.name))
     if item is not None and item.is_unattended:
-        alarms["unattended"] = [item.definition.name]
-    return json.dumps(alarms, sort_keys=True) if alarms else None
+        alarms.append(("unattended", item.definition.name))
+    return _alarms_text(tuple(alarms)) if alarms else None
+
+
+# A thousand operations of one flow may be late at once.
+@lru_cache(1024)
+def _alarms_text(alarms: tuple[tuple[str, str], ...]) -> str:
+    names: dict[str, list[str]] = {}
+    for alarm, name in alarms:
+        names.setdefault(alarm, []).append(name)
+    return json.dumps(names, sort_keys=True)

@@ -7,7 +7,7 @@ the tests compare it with the plain way. Sequence decides which event a record i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import lru_cache
 from typing import Any, Final, get_args
@@ -22,8 +22,8 @@ from hmsactd.timeline import moment
 
 VERSION: Final = 1
 
-FLOWS_REMEMBERED: Final = 512
-"""Flows whose text is kept. One of four steps takes longer to write than the rest of its record."""
+FLOWS_REMEMBERED: Final = 1_024
+"""Flows that are kept with their text. One of four steps takes longer to write or read than the rest of its record."""
 
 
 # Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.
@@ -78,9 +78,13 @@ def draft(
 
 def decode(record: bytes) -> Event | None:
     """Returns the event of a record, its payloads without content; None for a kind that isn't known here."""
-    told = json.loads(record)
-    kind = KINDS.get(told["kind"])
-    return None if kind is None else kind.event(told)
+    return next(iter(decoded([record])), None)
+
+
+def decoded(records: Iterable[bytes]) -> list[Event]:
+    """Returns the events of records, as `decode` does, without those of kinds that aren't known here."""
+    told = json.loads(b"[" + b",".join(records) + b"]")
+    return [kind.event(each) for each in told if (kind := KINDS.get(each["kind"])) is not None]
 
 
 def payloads(event: Event) -> list[tuple[str, Payload]]:
@@ -215,14 +219,15 @@ def _principal(principal: Principal) -> str:
 
 
 def _read_principal(told: Mapping[str, Any]) -> Principal:
-    return Principal(
-        PrincipalKind(told["kind"]),
-        told["issuer"],
-        told["subject"],
-        tuple(told["roles"]),
-        told["method"],
-        told.get("responsible"),
-    )
+    roles, responsible = tuple(told["roles"]), told.get("responsible")
+    return _known_principal(told["kind"], told["issuer"], told["subject"], roles, told["method"], responsible)
+
+
+@lru_cache(4096)
+def _known_principal(
+    kind: str, issuer: str, subject: str, roles: tuple[str, ...], method: str, responsible: str | None
+) -> Principal:
+    return Principal(PrincipalKind(kind), issuer, subject, roles, method, responsible)
 
 
 def _flow_text(flow: Flow) -> str:
@@ -254,7 +259,19 @@ def _write_item(instance: int, item: ItemDefinition) -> dict[str, object]:
 
 
 def _read_flow(data: Mapping[str, Any]) -> Flow:
-    return Flow(data["definition"], tuple(map(_read_item, data["items"])), data["sla_ms"], data["digest"])
+    """The flow of a record; one object for all operations that have the same."""
+    place = data["digest"], data["sla_ms"]
+    known = _flows_read.get(place)
+    # What the record says counts, whatever its digest is.
+    if known is None or known[0] != data:
+        if len(_flows_read) >= FLOWS_REMEMBERED:
+            _flows_read.clear()
+        flow = Flow(data["definition"], tuple(map(_read_item, data["items"])), data["sla_ms"], data["digest"])
+        known = _flows_read[place] = (data, flow)
+    return known[1]
+
+
+_flows_read: dict[tuple[str, int | None], tuple[Mapping[str, Any], Flow]] = {}
 
 
 def _read_item(told: Mapping[str, Any]) -> ItemDefinition:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -170,11 +170,11 @@ class Timelines:
         if history is None:
             return None
         kept, records = history.kept, history.records
-        hear(_events(records))
+        hear(codec.decoded(records))
         after, before = len(records), history.kept.summary.sequence + 1
         while after + 1 < before:
             rows = await self._store.records(namespace, operation, after=after, before=before, limit=HEARD_AT_A_TIME)
-            hear(_events(row.record for row in rows))
+            hear(codec.decoded(row.record for row in rows))
             after = rows[-1].sequence
         place = self._place(namespace, operation)
         if kept.payload_key is None:
@@ -411,10 +411,6 @@ def verifier_key_of(origin: str, keys: Keys) -> VerifierKey:
 
 def _signer(origin: str, keys: Keys) -> Signer:
     return Ed25519Signer(key_name(origin), keys.signing)
-
-
-def _events(records: Iterable[bytes]) -> list[Event]:
-    return [event for record in records if (event := codec.decode(record)) is not None]
 
 
 def _fresh_origin() -> str:
