@@ -7,25 +7,28 @@ the first of those who share a reading does it for all.
 from __future__ import annotations
 
 import asyncio
+from enum import Enum, auto
 from typing import Final
 
 from hmsactd.store.errors import Unavailable
 from hmsactd.store.store import History, Store
 
-TOGETHER_MAX: Final = 128
+TOGETHER_MAX: Final = 64
 """Operations of one reading. Those who asked go on in the same turn of the event loop: some ten milliseconds of it."""
 
 BYTES_MAX: Final = 1024 * 1024
 """What the records of one reading may come to. Most operations have some kilobytes, a large flow half of it."""
 
 
-Read = asyncio.Future[History | None]
+class LeftOut(Enum):
+    """Said, inside, to whoever got no answer from a reading: they go with the next."""
+
+    LEFT_OUT = auto()
+
+
+Read = asyncio.Future[History | None | LeftOut]
 Wanted = dict[Read, tuple[str, str]]
 """Who waits for which operation, by namespace and id."""
-
-
-class LeftOut(Exception):
-    """Raised inside, when a reading has ended without an answer for somebody: they go with the next."""
 
 
 class Waking:
@@ -40,17 +43,15 @@ class Waking:
     async def read(self, namespace: str, operation: str) -> History | None:
         """Returns an operation as it is kept now, or was since this was called; raises Unavailable."""
         while True:
-            read: Read = asyncio.get_running_loop().create_future()
             if len(self._wanted) >= TOGETHER_MAX:
                 self._wanted = {}
-            wanted = self._wanted
+            wanted, read = self._wanted, Read()
             wanted[read] = (namespace, operation)
             if len(wanted) == 1:
                 await self._read(wanted)
-            try:
-                return await read
-            except LeftOut:
-                pass
+            found = await read
+            if found is not LeftOut.LEFT_OUT:
+                return found
 
     async def _read(self, wanted: Wanted) -> None:
         """Read for all who have asked by the time that it is their turn."""
@@ -58,16 +59,17 @@ class Waking:
         fault: Unavailable | None = None
         try:
             async with self._turn:
-                if self._wanted is wanted:
-                    # Whoever asks from here on may have something newer to see.
-                    self._wanted = {}
+                # Whoever asks from here on may have something newer to see.
+                self._close(wanted)
                 found = await self._store.histories(list(wanted.values()), self._records_max, BYTES_MAX)
         except Unavailable as error:
             fault = error
         finally:
-            # Also if whoever reads for all was cancelled; and whoever waited may have left.
+            # Whoever reads for all may have been cancelled, before it was their turn or later.
+            self._close(wanted)
             for number, read in enumerate(wanted):
                 if read.done():
+                    # They have left.
                     continue
                 if number < len(found):
                     read.set_result(found[number])
@@ -75,4 +77,8 @@ class Waking:
                     # A copy for each: an exception raised in several tasks would gather all their tracebacks.
                     read.set_exception(Unavailable(str(fault), fault.trouble))
                 else:
-                    read.set_exception(LeftOut())
+                    read.set_result(LeftOut.LEFT_OUT)
+
+    def _close(self, wanted: Wanted) -> None:
+        if self._wanted is wanted:
+            self._wanted = {}

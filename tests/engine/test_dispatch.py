@@ -162,14 +162,14 @@ async def test_a_read_that_fails_is_made_again(
 async def test_an_offer_that_is_refused_is_made_again_after_a_pause(world: World, store: TroubledStore) -> None:
     waiting = await queued(world, 5)
     await world.pass_time(10)
-    reads = store.counted["kept"]
+    reads = store.counted["histories"]
     store.is_away = True
     irs = Hands(world, "Irs", "ask", max_in_flight=1).connect()
     await world.quiet()
-    assert store.counted["kept"] == reads + 1
+    assert store.counted["histories"] == reads + 1
     await world.pass_time(10)
     # Each second one is offered the place, and those that were refused are looked at again.
-    assert store.counted["kept"] <= reads + 1 + 10 * (1 + len(waiting))
+    assert store.counted["histories"] <= reads + 1 + 10 * (1 + len(waiting))
     store.is_away = False
     await world.pass_time(2)
     assert {call.key.operation_id for call in irs.calls} == {*waiting}

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from hmsactd.engine import dispatch, engine, session, timers
 from hmsactd.rpc import timelines as rpc_timelines
-from hmsactd.timeline import committer, timeline
+from hmsactd.timeline import committer, timeline, waking
 
 SMALL: tuple[tuple[ModuleType, str, int], ...] = (
     (dispatch, "QUEUE_MAX", 1),
@@ -16,6 +16,9 @@ SMALL: tuple[tuple[ModuleType, str, int], ...] = (
     (engine, "ENDED_LATELY_MAX", 1),
     (session, "UNANSWERED_MAX", 1),
     (timers, "PAGE", 1),
+    (timers, "WOKEN_MAX", 2),
+    (waking, "TOGETHER_MAX", 2),
+    (waking, "BYTES_MAX", 1),
     (committer, "BATCH_EVENTS_MAX", 2),
     (committer, "WAITING_MAX", 2),
     (timeline, "PAGE", 2),

@@ -294,12 +294,54 @@ async def test_what_is_due_comes_in_order_and_goes_when_it_is_not(writer: Writer
     for name, due_at in (("op_1", 30), ("op_2", 10), ("op_3", None), ("op_4", 20)):
         await writer.keep(summary(name, due_at=due_at))
     assert await store.next_due() == 10
-    assert await store.due(20, 10) == [Due("default", "op_2", 10), Due("default", "op_4", 20)]
-    assert await store.due(99, 1) == [Due("default", "op_2", 10)]
+    assert await store.due(20, 10) == [Due("default", "op_2", 10, 2), Due("default", "op_4", 20, 4)]
+    assert await store.due(99, 1) == [Due("default", "op_2", 10, 2)]
     await writer.keep(summary("op_2", sequence=2, due_at=None))
     assert await store.next_due() == 20
     await writer.keep(summary("op_3", sequence=2, due_at=5))
-    assert await store.due(5, 10) == [Due("default", "op_3", 5)]
+    assert await store.due(5, 10) == [Due("default", "op_3", 5, 3)]
+
+
+async def test_what_is_due_is_read_in_pages_also_if_all_is_due_at_one_time(writer: Writer) -> None:
+    for number in range(1, 6):
+        await writer.keep(summary(f"op_{number}", namespace=f"space {-number}", due_at=10 if number > 1 else 20))
+    store = writer.store
+    page = await store.due(20, 3)
+    assert [each.operation for each in page] == ["op_2", "op_3", "op_4"]
+    rest = await store.due(20, 3, (page[-1].due_at, page[-1].number))
+    assert [each.operation for each in rest] == ["op_5", "op_1"]
+    assert await store.due(20, 3, (rest[-1].due_at, rest[-1].number)) == []
+    assert await store.due(10, 3, (page[-1].due_at, page[-1].number)) == rest[:1]
+
+
+async def test_operations_are_read_many_at_once_with_the_beginning_of_their_timelines(writer: Writer) -> None:
+    first = summary("op_1", sequence=2, key='of "many"\x00\n', labels=(("bureau", "Zürich"), ("", "\\")))
+    other, second = summary("op_1", namespace="other", sequence=1), summary("op_2", sequence=3, due_at=4 * SECOND)
+    for each in (first, other, second):
+        await writer.keep(each)
+    store = writer.store
+    assert await store.erase("other", "op_1")
+    places = [("default", "op_2"), ("default", "op_3"), ("other", "op_1"), ("default", "op_1"), ("default", "op_2")]
+    found = await store.histories(places, 2, 1_000)
+    assert [history and history.kept for history in found] == [await store.kept(*place) for place in places]
+    assert [history and history.kept.payload_key for history in found[:3]] == [b"wrapped", None, None]
+    assert [history and [*history.records] for history in found] == [
+        [b"record op_2 1", b"record op_2 2"],
+        None,
+        [b"record op_1 1"],
+        [b"record op_1 1", b"record op_1 2"],
+        [b"record op_2 1", b"record op_2 2"],
+    ]
+    assert await store.histories([], 2, 1_000) == []
+
+
+async def test_of_many_operations_as_many_are_read_as_there_is_room_for_and_at_least_one(writer: Writer) -> None:
+    for number in (1, 2, 3):
+        await writer.keep(summary(f"op_{number}", sequence=2))
+    places = [("default", f"op_{number}") for number in (1, 0, 2, 3)]
+    one = len(b"record op_1 1")
+    for room, read in ((0, 1), (2 * one, 2), (4 * one - 1, 2), (4 * one, 3), (6 * one, 4)):
+        assert len(await writer.store.histories(places, 2, room)) == read, room
 
 
 async def test_steps_queue_by_service_and_name_the_longest_waiting_first(writer: Writer) -> None:

@@ -280,7 +280,7 @@ def test_migrations_that_are_numbered_otherwise_touch_no_data(path: Path, versio
 
 async def test_the_hot_reads_use_an_index(writer: Writer, store: SqliteStore) -> None:
     questions = [
-        (select.DUE, (9, 9)),
+        (select.DUE, (9, 0, 0, 9)),
         (select.NEXT_DUE, ()),
         (select.CALLS, ("", "", 9)),
         select.by_key("default", "k", (), 9),
