@@ -1,4 +1,4 @@
-"""Reads operations back from the store: whoever asks while others are being read shares the next reading.
+"""Reads sleeping operations back from the store: whoever asks while others are being read shares the next reading.
 
 Alone, an operation is read at once; when thousands wake together, hundreds share a question. There is no task for it:
 the first of those who share a reading does it for all.
@@ -15,6 +15,9 @@ from hmsactd.store.store import History, Store
 
 TOGETHER_MAX: Final = 64
 """Operations of one reading. Those who asked go on in the same turn of the event loop: some ten milliseconds of it."""
+
+READINGS_MAX: Final = 2
+"""Readings at a time: while one is on its way to its thread and back, those who have got the other go on."""
 
 BYTES_MAX: Final = 1024 * 1024
 """What the records of one reading may come to. Most operations have some kilobytes, a large flow half of it."""
@@ -38,7 +41,7 @@ class Waking:
         self._store = store
         self._records_max = records_max
         self._wanted: Wanted = {}
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(READINGS_MAX)
 
     async def read(self, namespace: str, operation: str) -> History | None:
         """Returns an operation as it is kept now, or was since this was called; raises Unavailable."""
@@ -58,7 +61,7 @@ class Waking:
         found: list[History | None] = []
         fault: Unavailable | None = None
         try:
-            async with self._turn:
+            async with self._turns:
                 # Whoever asks from here on may have something newer to see.
                 self._close(wanted)
                 found = await self._store.histories(list(wanted.values()), self._records_max, BYTES_MAX)

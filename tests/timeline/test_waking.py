@@ -41,7 +41,8 @@ class SlowStore(MemoryStore):
 
 
 @pytest.fixture
-async def store() -> SlowStore:
+async def store(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
+    monkeypatch.setattr(waking, "READINGS_MAX", 1)
     store = SlowStore()
     writer = Writer(store, await store.open(BIRTH))
     for number in range(5):
@@ -92,6 +93,17 @@ async def test_a_reading_has_a_bound_and_the_next_follows_it(store: SlowStore) -
         store.answers.set()
     assert {*asking.learnt.values()} == {2}
     assert [*map(len, store.asked)] == [1, TOGETHER_MAX, TOGETHER_MAX, 1]
+
+
+async def test_no_more_readings_are_under_way_than_may_be(store: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "READINGS_MAX", 2)
+    async with asyncio.TaskGroup() as tasks:
+        asking = Asking(store, tasks, "op_0", "op_1", "op_2", "op_3")
+        await turns()
+        assert store.asked == [["op_0"], ["op_1"]]
+        store.answers.set()
+    assert {*asking.learnt.values()} == {2}
+    assert store.asked[2:] == [["op_2", "op_3"]]
 
 
 async def test_whoever_there_was_no_room_for_is_read_with_the_next(
