@@ -16,6 +16,7 @@ from hmsactd.core.inputs import Cancel, Decide, Input, Pause, Resume, RetryStep,
 from hmsactd.core.operation import Operation
 from hmsactd.core.rejected import Rejected
 from hmsactd.core.story import Outcome
+from hmsactd.engine import timers
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
@@ -184,6 +185,30 @@ async def test_sleepers_are_brought_back_by_whatever_concerns_them(world: World)
     assert world.engine.live == 0
 
 
+async def test_whoever_a_clock_has_woken_sleeps_on_at_once_and_whoever_was_told_something_stays_for_a_while(
+    world: World,
+) -> None:
+    ids = [await world.started(flow_of(checkpoint("review"), sla="1m")) for _ in range(3)]
+    await world.pass_time(46)
+    assert world.engine.live == 0
+    await world.tell(ids[0], Pause(OPERATOR))
+    await world.pass_time(2)
+    assert [kinds(await world.events(each))[-1] for each in ids] == ["sla_at_risk 0"] * 3
+    assert world.engine.live == 1
+
+
+async def test_a_clock_that_sends_a_step_to_a_worker_keeps_its_operation_awake(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", work=lambda _: Failed("BUSY")).connect()
+    operation_id = await world.started(flow_of(step("ask", "Irs", retry_delay="1m")))
+    await world.pass_time(30)
+    assert world.engine.live == 0
+    irs.work = None
+    while len(irs.calls) < 2:
+        await world.pass_time(1)
+    assert kinds(await world.events(operation_id))[-2:] == ["step_queued 1", "step_started 1.2"]
+    assert world.engine.live == 1
+
+
 async def test_an_idle_daemon_hardly_reads_its_store(world: World, store: TroubledStore) -> None:
     await world.started(flow_of(step("ask", "Irs", sla="10h")))
     await world.started(flow_of(checkpoint("review")))
@@ -263,6 +288,19 @@ async def test_the_clocks_of_others_go_on_past_a_faulty_operation(world: World) 
         assert kinds(await world.events(other))[1:] == ["sla_at_risk 1", "sla_breach 1"]
     await world.pass_time(6)
     assert kinds(await world.events(faulty))[1:] == ["sla_at_risk 1", "sla_breach 1"]
+
+
+async def test_a_page_of_faulty_operations_hides_nobody_who_is_due_after_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "PAGE", 1)
+    faulty = [await world.started(flow_of(checkpoint("review"), sla="1m")) for _ in range(2)]
+    await world.pass_time(1)
+    other = await world.started(flow_of(checkpoint("review", sla="1m")))
+    with a_bug(lambda operation, _: operation is not None and operation.clock is not None):
+        await world.pass_time(49, tick=49)
+        assert kinds(await world.events(other))[-1] == "sla_at_risk 1"
+    assert {kinds(await world.events(each))[-1] for each in faulty} == {"checkpoint_pending 1"}
 
 
 async def test_all_goes_on_by_itself_after_the_store_was_away(world: World, store: TroubledStore) -> None:
