@@ -49,6 +49,7 @@ class Surroundings(Protocol):
     timelines: Timelines
     dispatch: Dispatch
     mailbox_max: int
+    idle_us: int
     tokens: Tokens
 
     def recorded(
@@ -101,7 +102,7 @@ class Actor:
         self.is_in_doubt = False
         """True if it has ended without knowing what is on the record, or without having acted on it."""
         self.is_brief = is_brief
-        """True if it need not stay for more mail, unless a worker has its step or is to have it."""
+        """True if it need not stay for more mail, unless that is to be expected."""
 
     @property
     def summary(self) -> Summary | None:
@@ -196,13 +197,21 @@ class Actor:
             while not self._mailbox:
                 if self._is_closing or (self.operation is not None and self.operation.is_final):
                     return
-                if self.is_brief and not any(isinstance(effect, RunStep | AwaitReport) for effect in self._effects):
+                if self.is_brief and not self._is_soon_told_more():
                     return
                 self.idle_since = self._around.clock.passed()
                 self._mail_awaited = asyncio.get_running_loop().create_future()
                 await self._mail_awaited
             self.idle_since = 0
             await self._turn()
+
+    def _is_soon_told_more(self) -> bool:
+        """True if a worker has its step, or is to have it, or if it is due before an idle operation is let go."""
+        until = self._around.clock.now() + self._around.idle_us
+        return any(
+            effect.at < until if isinstance(effect, WakeAt) else isinstance(effect, RunStep | AwaitReport)
+            for effect in self._effects
+        )
 
     def refuse(self, error: Exception) -> None:
         """Answer all that is in the mailbox with an error."""

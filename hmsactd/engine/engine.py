@@ -97,6 +97,7 @@ class Engine:
         self.timelines = timelines
         self.store = store
         self.mailbox_max = limits.mailbox_max
+        self.idle_us = limits.idle_us
         self.tokens = tokens
         self.endings = Endings()
         self.intake = Intake()
@@ -242,7 +243,7 @@ class Engine:
     def post(self, namespace: str, operation_id: str, told: Told, heard: Heard | None = None) -> None:
         """Tell an operation something; `heard`, if anybody, hears what became of it. For the daemon's own parts.
 
-        One that slept goes back to sleep at once, unless its step is a worker's business then.
+        One that slept goes back to sleep at once, unless it is a worker's business then, or due again in a moment.
         """
         actor = self._actors.get((namespace, operation_id)) or Actor(self, namespace, operation_id, is_brief=True)
         self._deliver(actor, Letter(told, heard))
