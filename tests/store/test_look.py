@@ -13,6 +13,7 @@ from hmsactd.store.errors import DataRefused
 from hmsactd.store.look import connected, faults, refusal, refuse_damaged
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from tests.store.batches import Writer, summary
+from tests.store.damage import flip_first_page_of
 from tests.store.stores import BIRTH
 
 
@@ -24,17 +25,6 @@ async def path(tmp_path: Path) -> Path:
     await writer.keep(summary("op_1", sequence=500))
     await store.close()
     return tmp_path / DATABASE_FILE
-
-
-def flip_root_of(path: Path, table: str) -> None:
-    """Spoils the header of a table's first page."""
-    with closing(sqlite3.connect(path)) as connection:
-        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
-        ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
-    content = bytearray(path.read_bytes())
-    for at in range((root - 1) * page_bytes, (root - 1) * page_bytes + 64):
-        content[at] ^= 0xFF
-    path.write_bytes(content)
 
 
 def add_an_index_that_misses_rows(path: Path) -> None:
@@ -57,8 +47,8 @@ def test_what_is_in_order_or_not_begun_yet_is_not_refused(path: Path, tmp_path: 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut within a page": (lambda path: path.write_bytes(path.read_bytes()[:-100]), r"it has \d+ bytes of \d+"),
     "no database": (lambda path: path.write_bytes(b"Dear Sir or Madam,\n" * 999), "file is not a database"),
-    "a page of records": (lambda path: flip_root_of(path, "event"), "malformed|[Pp]age"),
-    "the log's one row": (lambda path: flip_root_of(path, "log"), "malformed|[Pp]age"),
+    "a page of records": (lambda path: flip_first_page_of(path, "event"), "malformed|[Pp]age"),
+    "the log's one row": (lambda path: flip_first_page_of(path, "log"), "malformed|[Pp]age"),
 }
 
 
@@ -75,11 +65,11 @@ def test_of_a_large_database_only_what_every_start_depends_on_is_looked_at(
 ) -> None:
     monkeypatch.setattr(look, "READ_WHOLE_MAX_BYTES", 0)
     refuse_damaged(path)
-    flip_root_of(path, "event")
+    flip_first_page_of(path, "event")
     refuse_damaged(path)
     with closing(connected(path)) as connection:
         assert next(faults(connection, is_whole=True), None)
-    flip_root_of(path, "log")
+    flip_first_page_of(path, "log")
     with pytest.raises(DataRefused, match="is damaged"):
         refuse_damaged(path)
 

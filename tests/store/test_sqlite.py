@@ -18,8 +18,8 @@ from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
 from hmsactd.store.store import Log, PayloadRow
 from hmsactd.store.where import Where
 from tests.store.batches import Writer, leaf, summary
+from tests.store.damage import flip_first_page_of
 from tests.store.stores import BIRTH
-from tests.store.test_look import flip_root_of
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ async def test_whoever_reads_what_is_damaged_says_so_and_nothing_else_is_taken_f
     assert (refused.value.trouble, store.condition.trouble) == (Trouble.UNAVAILABLE, None)
     await store.close()
     await store.open(BIRTH)
-    flip_root_of(path, "event")
+    flip_first_page_of(path, "event")
     with pytest.raises(Unavailable) as refused:
         await store.records("default", "op_1")
     assert refused.value.trouble is Trouble.CORRUPT
