@@ -3,8 +3,8 @@
     python -m tests.soak [--worlds 100000] [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000]
         [--images 10000] [--places 1000000] [--clocks 100000] [--mutations 100000] [--seed N]
 
-First the worlds of tests/sim, whose seeds begin at N; then, in pytest, the rest. What failed is repeated with the seed
-that is printed. Ends with 1 if anything failed.
+First the worlds of tests/sim, whose seeds begin at N; then, in pytest, the rest; then every planted bug. What failed is
+repeated with the seed that is printed. Ends with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def main() -> None:
     processes = os.cpu_count() or 1
     has_failed = many(range(said.seed, said.seed + said.worlds), processes, goes_on=True)
     ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "--timeout=0", *TESTS], env=environment, check=False)
-    sys.exit(int(bool(has_failed or ran.returncode)))
+    planted = subprocess.run([sys.executable, "-m", "tests.mutants"], check=False)
+    sys.exit(int(bool(has_failed or ran.returncode or planted.returncode)))
 
 
 if __name__ == "__main__":

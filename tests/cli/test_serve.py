@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from hmsactd import cli, daemon
+from hmsactd.commands import serve
 from hmsactd.daemon import Running
 from hmsactd.errors import StartRefused
 from hmsactd.settings.load import load
@@ -58,13 +59,13 @@ def test_nothing_is_printed_where_nobody_looks() -> None:
 
 
 def test_banner_says_where_it_is_and_how_to_call_it() -> None:
-    told = "\n".join(cli._banner(load(flags={"dev": True}), RUNNING))
+    told = "\n".join(serve._banner(load(flags={"dev": True}), RUNNING))
     for part in ("127.0.0.1:7400", "http://127.0.0.1:7480", "hmsactd-data", "tower/log/0", "tower+1234+key"):
         assert part in told
     assert "HMSACT_TOKEN=dev:jdavis@fsa.gov" in told
-    assert "try --dev" in "\n".join(cli._banner(load(), RUNNING))
+    assert "try --dev" in "\n".join(serve._banner(load(), RUNNING))
     in_memory = load(flags={"data": {"store": "memory"}})
-    assert "gone when it stops" in "\n".join(cli._banner(in_memory, RUNNING))
+    assert "gone when it stops" in "\n".join(serve._banner(in_memory, RUNNING))
 
 
 def test_refusal_to_start_is_a_sentence_and_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:

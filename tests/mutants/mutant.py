@@ -23,11 +23,11 @@ class Mutant:
     what: str
     tests: tuple[str, ...]
 
-    def apply(self, tree: Path) -> str:
-        """Applies the patch to a copy of the tree; returns why it can't be, "" if it was."""
+    def apply(self, tree: Path, *, is_trial: bool = False) -> str:
+        """Applies the patch to a tree, or only tries whether it could be; returns why it can't, "" if it can."""
         # Told to look at nothing above: a tree inside another repository's would be taken for a part of it.
         told = subprocess.run(
-            ["git", "apply", "--whitespace=nowarn", str(self.patch)],
+            ["git", "apply", "--whitespace=nowarn", *(["--check"] if is_trial else []), str(self.patch)],
             cwd=tree,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tree.parent)},
             capture_output=True,

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from hmsactd.cli import _toml, main
+from hmsactd.cli import main
+from hmsactd.commands.config import _toml
 from hmsactd.settings.load import load
 from hmsactd.settings.settings import Settings
 from hmsactd.settings.values import Section

@@ -14,6 +14,7 @@ import click
 
 from hmsact.client import Orchestrator
 from hmsact.connect import ADDRESS
+from hmsact.signed_in import SignIns
 
 # What gRPC calls a target may stand there, too: a socket of this machine, or a resolver and its name.
 _ADDRESS = re.compile(r"unix(-abstract)?:.+|(dns:///|ipv4:|ipv6:)?[^\s/]+:[0-9]{1,5}")
@@ -30,12 +31,20 @@ class Invocation:
     token: str | None = None
     namespace: str | None = None
 
-    def orchestrator(self) -> Orchestrator:
-        """A client of the daemon."""
+    @property
+    def reached(self) -> str:
+        """Where the daemon is; raises UsageError for what is no address."""
         address = self.address or os.environ.get("HMSACT_ADDRESS") or ADDRESS
         if not _ADDRESS.fullmatch(address):
             raise click.UsageError(f"the address {address} is not written HOST:PORT")
-        return Orchestrator(self.address, token=self.token, namespace=self.namespace)
+        return address
+
+    def orchestrator(self) -> Orchestrator:
+        """A client of the daemon: as the token says, else as whoever has signed in there."""
+        address, token = self.reached, self.token
+        if token is None and "HMSACT_TOKEN" not in os.environ:
+            token = SignIns.of_user().token_for(address)
+        return Orchestrator(address, token=token, namespace=self.namespace)
 
     def say(self, value: Any, text: str) -> None:
         """Prints the value as one line of JSON, or the text, whichever was asked for."""
@@ -48,7 +57,12 @@ def global_options(command: Command) -> Command:
         click.option(
             "--namespace", metavar="NAME", help="Where to work [HMSACT_NAMESPACE, else default].", **_REMEMBERED
         ),
-        click.option("--token", metavar="TOKEN", help="Who is calling [HMSACT_TOKEN, else none].", **_REMEMBERED),
+        click.option(
+            "--token",
+            metavar="TOKEN",
+            help="Who is calling [HMSACT_TOKEN, else whoever has signed in, else none].",
+            **_REMEMBERED,
+        ),
         click.option(
             "--address", metavar="HOST:PORT", help=f"The daemon [HMSACT_ADDRESS, else {ADDRESS}].", **_REMEMBERED
         ),

@@ -1,0 +1,1 @@
+"""The commands of `hmsactd`, a module each."""
