@@ -417,7 +417,9 @@ async def test_more_than_may_wait_is_refused(monkeypatch: pytest.MonkeyPatch, st
     monkeypatch.setattr(committer, "WAITING_MAX", 3)
     timelines = await Timelines.open(store, KEYS)
     loop = asyncio.get_running_loop()
-    waiting = [loop.create_task(append(timelines.new("default", f"op_{number}"), started())) for number in range(2)]
+    waiting: list[asyncio.Task[Receipt] | asyncio.Task[None]] = [
+        loop.create_task(append(timelines.new("default", f"op_{number}"), started())) for number in range(2)
+    ]
     waiting.append(loop.create_task(timelines.note(JobForgotten("default", "job_1", 1))))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="3 appends wait already"):
