@@ -57,6 +57,8 @@ def wait_of(operation: Operation, attended: Attended, now: int) -> Wait | None:
             return replace(
                 at, kind="decision", claimed_by=item.claimed_by, assigned_to=item.assigned_to, excluded=excluded
             )
+        case _:
+            assert_never(item)
 
 
 class Headline:

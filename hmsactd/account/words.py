@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import assert_never
 
 from hmsactd.account.spoken import quote
 from hmsactd.core.principal import Principal, PrincipalKind
@@ -28,6 +29,8 @@ def actor(who: Principal) -> str:
             return who.subject + (responsible or " (an agent)")
         case PrincipalKind.PERSON | PrincipalKind.SYSTEM:
             return who.subject
+        case _:
+            assert_never(who.kind)
 
 
 def person(who: str) -> str:

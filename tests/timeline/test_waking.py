@@ -14,7 +14,7 @@ from hmsactd.store.store import History
 from hmsactd.timeline import waking
 from hmsactd.timeline.waking import TOGETHER_MAX, Waking
 from tests.store.batches import Writer, summary
-from tests.store.test_contract import BIRTH
+from tests.store.stores import BIRTH
 
 RECORDS_MAX = 10
 
