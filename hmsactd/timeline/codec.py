@@ -211,6 +211,8 @@ def _principal(principal: Principal) -> str:
     }
     if principal.responsible is not None:
         said["responsible"] = principal.responsible
+    if principal.on_behalf_of is not None:
+        said["on_behalf_of"] = principal.on_behalf_of
     return canonical_text(said)
 
 
@@ -222,6 +224,7 @@ def _read_principal(told: Mapping[str, Any]) -> Principal:
         tuple(told["roles"]),
         told["method"],
         told.get("responsible"),
+        told.get("on_behalf_of"),
     )
 
 

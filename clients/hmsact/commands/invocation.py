@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,13 +30,27 @@ class Invocation:
     address: str | None = None
     token: str | None = None
     namespace: str | None = None
+    on_behalf_of: str | None = None
 
-    def orchestrator(self) -> Orchestrator:
-        """A client of the daemon."""
+    @contextmanager
+    def orchestrator(self) -> Iterator[Orchestrator]:
+        """A client of the daemon, while the command needs it."""
         address = self.address or os.environ.get("HMSACT_ADDRESS") or ADDRESS
         if not _ADDRESS.fullmatch(address):
             raise click.UsageError(f"the address {address} is not written HOST:PORT")
-        return Orchestrator(self.address, token=self.token, namespace=self.namespace)
+        person = self._person()
+        with Orchestrator(self.address, token=self.token, namespace=self.namespace) as act:
+            yield act if person is None else act.on_behalf_of(person)
+
+    def _person(self) -> str | None:
+        """The token of whom the caller acts for. It is in a file or the environment: arguments are shown by `ps`."""
+        if self.on_behalf_of is None:
+            return os.environ.get("HMSACT_ON_BEHALF_OF") or None
+        try:
+            with click.open_file(self.on_behalf_of) as file:
+                return str(file.read()).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{self.on_behalf_of} can't be read: {error}") from error
 
     def say(self, value: Any, text: str) -> None:
         """Prints the value as one line of JSON, or the text, whichever was asked for."""
@@ -47,6 +62,12 @@ def global_options(command: Command) -> Command:
     for option in (
         click.option(
             "--namespace", metavar="NAME", help="Where to work [HMSACT_NAMESPACE, else default].", **_REMEMBERED
+        ),
+        click.option(
+            "--on-behalf-of",
+            metavar="FILE",
+            help="For programs: the token of the person you act for [HMSACT_ON_BEHALF_OF, else for nobody].",
+            **_REMEMBERED,
         ),
         click.option("--token", metavar="TOKEN", help="Who is calling [HMSACT_TOKEN, else none].", **_REMEMBERED),
         click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,6 +42,24 @@ class Caller:
     ) -> None:
         self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
         self._requests = Requests(self._target.namespace)
+        self._lender: Self | None = None
+        """Whose connection this is, if it is lent."""
+
+    def on_behalf_of(self, token: str) -> Self:
+        """The same client, acting for a person who has signed in: `token` is their access token.
+
+        For programs that many people use, such as a portal: make one for each request of a person, it costs nothing.
+        What it does is recorded as the program's, on behalf of that person, once the daemon has verified their token;
+        what it may do is what the program may. All share the connection of the first, which alone closes it.
+
+        Raises InvalidArgument for a text that is no token. Calls raise Unauthenticated when the token is no good (its
+        reason then begins with ON_BEHALF_OF_: the person has to sign in again), and Refused if it was given to a client
+        that isn't this program's.
+        """
+        acting = copy(self)
+        acting._target = self._target.for_person(token)
+        acting._lender = self._lender or self
+        return acting
 
     @property
     def address(self) -> str:
@@ -77,7 +96,8 @@ class Connection(Caller):
 
     def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        self._stubs.channel.close()
+        if self._lender is None:
+            self._stubs.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +124,7 @@ class AsyncConnection(Caller):
 
     async def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        if self._connected is not None:
+        if self._lender is None and self._connected is not None:
             await self._connected.channel.close()
 
     async def __aenter__(self) -> Self:
@@ -117,6 +137,8 @@ class AsyncConnection(Caller):
 
     @property
     def _stubs(self) -> _AsyncStubs:
+        if self._lender is not None:
+            return self._lender._stubs
         # Not in the constructor: a channel of grpc.aio belongs to the loop that runs when it is made.
         if self._connected is None:
             target = self._target
