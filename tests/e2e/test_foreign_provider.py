@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).parent / "provider" / "provider.mjs"
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What it says of itself: `issuer`, and the tokens of a `person` and a `program`."""
+    """What it says of itself: `issuer`, and the tokens of a `person`, one `exchanged` for another, of a `program`."""
     node = shutil.which("node")
     if node is None or not (PROGRAM.parent / "node_modules" / "ready").exists():
         pytest.skip("the identity provider is not installed (`make tools` does it where there are Node.js 20 and npm)")
@@ -39,7 +39,7 @@ def foreign(tmp_path: Path) -> Iterator[dict[str, str]]:
             run.terminate()
 
 
-def test_a_person_is_let_in_and_a_program_is_not(foreign: dict[str, str], tmp_path: Path) -> None:
+def test_a_person_is_let_in_and_acted_for_and_a_program_is_not(foreign: dict[str, str], tmp_path: Path) -> None:
     office = Agency(tmp_path)
     path = tmp_path / "settings.toml"
     text = path.read_text().replace(f'keys_file = "{tmp_path}/keys', f'ca_file = "{tmp_path}/provider-ca')
@@ -53,8 +53,16 @@ def test_a_person_is_let_in_and_a_program_is_not(foreign: dict[str, str], tmp_pa
             assert me.principal.id == f"{foreign['issuer']}:jdavis"
             assert me.principal.roles == ("hmsact.viewer",)
             assert person.count() == 0
-        with office.act(foreign["program"]) as program, pytest.raises(HmsactError) as refused:
-            program.whoami()
-        assert refused.value.reason == "TOKEN_OF_A_PROGRAM"
+        for token, reason in (("program", "TOKEN_OF_A_PROGRAM"), ("exchanged", "TOKEN_OF_AN_ACTOR")):
+            with office.act(foreign[token]) as program, pytest.raises(HmsactError) as refused:
+                program.whoami()
+            assert refused.value.reason == reason
+        with office.workload("spiffe://agency.gov/portal") as portal:
+            for token, subject in (("person", "jdavis"), ("exchanged", "mgarcia")):
+                me = portal.on_behalf_of(foreign[token]).whoami()
+                assert (me.principal.id, me.principal.on_behalf_of) == (
+                    "workload:portal",
+                    f"{foreign['issuer']}:{subject}",
+                )
     finally:
         office.stop()

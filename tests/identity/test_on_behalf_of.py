@@ -16,7 +16,7 @@ from hmsactd.identity.access_token import Issuer
 from hmsactd.identity.api_token import ApiToken, digest_of, make_token
 from hmsactd.identity.api_tokens import TokenFile
 from hmsactd.identity.authenticate import ON_BEHALF_OF
-from hmsactd.identity.credential import Credential, NotKnownYet
+from hmsactd.identity.credential import Credential, Door, NotKnownYet
 from hmsactd.identity.identity import Identity, development
 from hmsactd.identity.key_set import parse
 from hmsactd.identity.people import AccessTokens
@@ -48,7 +48,7 @@ class Agency:
         for name, made in self.tokens.items():
             file.add(ApiToken(name, name, digest_of(made), NOW_US, NOW_US + 200_000_000))
         file.look()
-        doors = [AccessTokens(issuers, {}), ApiTokens(WORKLOADS, file)]
+        doors: list[Door] = [AccessTokens(issuers, {}), ApiTokens(WORKLOADS, file)]
         self.identity = Identity(doors, workloads=WORKLOADS, now=lambda: self.now)
 
     def shown(self, program: str, *people: str | bytes) -> Credential:

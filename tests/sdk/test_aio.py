@@ -93,10 +93,13 @@ async def test_many_people_are_acted_for_at_once_over_one_connection(fake: FakeD
     fake.on("Whoami", system_pb2.WhoamiResponse())
     async with AsyncOrchestrator(fake.address, token="t") as act:
         people = [act.on_behalf_of(f"p{number}") for number in range(20)]
-        await asyncio.gather(*(person.whoami() for person in people))
+        async with asyncio.TaskGroup() as tasks:
+            for person in people:
+                tasks.create_task(person.whoami())
         async with people[0]:
             pass
-        await asyncio.gather(act.whoami(), people[1].whoami())
+        await act.whoami()
+        await people[1].whoami()
         assert len({id(each._stubs.channel) for each in (act, *people)}) == 1
     said = [heard.metadata.get("hmsact-on-behalf-of") for heard in fake.heard]
     assert sorted(str(each) for each in said) == sorted(["None", "p1", *(f"p{number}" for number in range(20))])

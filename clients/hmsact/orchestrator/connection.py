@@ -42,8 +42,8 @@ class Caller:
     ) -> None:
         self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
         self._requests = Requests(self._target.namespace)
-        self._lender: Self | None = None
-        """Whose connection this is, if it is lent."""
+        self._is_lent = False
+        """True if the connection is another client's, who closes it."""
 
     def on_behalf_of(self, token: str) -> Self:
         """The same client, acting for a person who has signed in: `token` is their access token.
@@ -57,8 +57,7 @@ class Caller:
         that isn't this program's.
         """
         acting = copy(self)
-        acting._target = self._target.for_person(token)
-        acting._lender = self._lender or self
+        vars(acting).update(_target=self._target.for_person(token), _is_lent=True)
         return acting
 
     @property
@@ -96,7 +95,7 @@ class Connection(Caller):
 
     def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        if self._lender is None:
+        if not self._is_lent:
             self._stubs.channel.close()
 
     def __enter__(self) -> Self:
@@ -120,12 +119,22 @@ class Connection(Caller):
 class AsyncConnection(Caller):
     """A connection on grpc.aio."""
 
-    _connected: _AsyncStubs | None = None
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        super().__init__(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        self._connected = _Connected()
 
     async def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        if self._lender is None and self._connected is not None:
-            await self._connected.channel.close()
+        if not self._is_lent and self._connected.stubs is not None:
+            await self._connected.stubs.channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,17 +146,15 @@ class AsyncConnection(Caller):
 
     @property
     def _stubs(self) -> _AsyncStubs:
-        if self._lender is not None:
-            return self._lender._stubs
         # Not in the constructor: a channel of grpc.aio belongs to the loop that runs when it is made.
-        if self._connected is None:
+        if self._connected.stubs is None:
             target = self._target
-            self._connected = _AsyncStubs(
+            self._connected.stubs = _AsyncStubs(
                 aio.insecure_channel(target.address, target.options)
                 if target.credentials is None
                 else aio.secure_channel(target.address, target.credentials, target.options)
             )
-        return self._connected
+        return self._connected.stubs
 
     async def _change(self, method: Callable[..., Awaitable[Any]], request: Message) -> Recorded:
         return recorded_of((await self._call(method, request)).recorded)
@@ -185,3 +192,9 @@ class _AsyncStubs:
         self.timelines = timeline_pb2_grpc.TimelineServiceStub(channel)
         self.system = system_pb2_grpc.SystemServiceStub(channel)
         self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
+
+
+class _Connected:
+    """The services of a connection, once it is made: whoever it is lent to before that has it then, too."""
+
+    stubs: _AsyncStubs | None = None
