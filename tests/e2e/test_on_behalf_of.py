@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -148,12 +147,10 @@ def test_a_request_is_not_repeated_for_another_person_nor_for_nobody(office: Age
 def test_a_stream_ends_when_the_person_is_no_longer_signed_in(office: Agency, portal: Orchestrator) -> None:
     operation = portal.start(name="flow", steps=FLOW)
     watching = portal.on_behalf_of(office.token("fred", lasts_s=2)).events(operation, all=True)
-    began = time.monotonic()
     with pytest.raises(Unauthenticated) as ended:
         for _ in watching:
             pass
     assert ended.value.reason == "ON_BEHALF_OF_TOKEN_EXPIRED"
-    assert time.monotonic() - began < 15
     portal.whoami()
 
 

@@ -123,6 +123,10 @@ CASES = {
     Where(key_prefix="CASE%"): "",
     Where(started_by="dev:other"): "2",
     Where(requested_by="Jane Roe"): "1",
+    Where(requested_by=ROE): "6",
+    # Whoever had signed in is found by their id, whole.
+    Where(words=("roe",)): "1",
+    Where(words=("https",)): "",
     Where(labels=(("year", "2026"),)): "12",
     Where(labels=(("bureau", "Zürich Süd"), ("year", "2026"))): "1",
     Where(labels=(("year", "2026"), ("bureau", "other"))): "",
