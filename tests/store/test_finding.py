@@ -51,6 +51,8 @@ async def walk(store: Store, where: Where = Where(), *, limit: int = 3, **told: 
             return walked
 
 
+ROE = "https://idp.gov:roe"
+
 ROWS = (
     summary(
         "op_1",
@@ -93,7 +95,16 @@ ROWS = (
     ),
     summary("op_4", state="completed", started_at=40, updated_at=50, ended_at=50, labels=(("year", "2025"),)),
     summary("op_5", state="failed", definition="case_work", key="x", started_at=50, updated_at=55, ended_at=55),
-    summary("op_6", state="paused", started_at=60, updated_at=60, awaits_who="IRS", awaits_name="eligibility_check"),
+    summary(
+        "op_6",
+        requested_by=ROE,
+        on_behalf_of=ROE,
+        state="paused",
+        started_at=60,
+        updated_at=60,
+        awaits_who="IRS",
+        awaits_name="eligibility_check",
+    ),
     summary(
         "op_7",
         state="waiting",
