@@ -9,7 +9,7 @@ help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t
 
 demo: setup ; @$(PY) clients/examples/loan_forgiveness/demo.py ## run the loan-forgiveness flow with its workers
 serve: setup ; @$(PY) clients/examples/loan_forgiveness/serve.py ## a development daemon with the demo's workers
-test: tools ; @$(PY) -m pytest ## every test
+test: tools ; @$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile ## every test
 check: tools ; @sh deploy/dev/check ## format, lint, types, layers, proto, then every test
 coverage: setup ; @sh deploy/dev/coverage ## every branch of the core and what keeps it, by the fast tests
 bench: setup ; @$(PY) -m tests.bench ## benchmarks, one JSON line per figure

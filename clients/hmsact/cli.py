@@ -53,6 +53,8 @@ _COMMANDS = {
     "reject": "decide.reject",
     "export": "evidence.export",
     "verify": "evidence.verify",
+    "login": "login.login",
+    "logout": "login.logout",
     "whoami": "identity.whoami",
 }
 
@@ -119,7 +121,8 @@ def run(arguments: Sequence[str]) -> int:
         say_faults(error, "the request")
         return REFUSED
     except HmsactError as error:
-        return _say("hmsact", str(error), REFUSED)
+        how = " (as a person: `hmsact login`)" if error.reason == "TOKEN_MISSING" else ""
+        return _say("hmsact", f"{error}{how}", REFUSED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return WRONG_USAGE

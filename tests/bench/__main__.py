@@ -12,6 +12,7 @@ import sys
 BENCHMARKS = {
     "w1": "operations through daemon, worker and client, against the floor",
     "w2": "the same, with followers of the whole stream",
+    "identity": "W1 by people and programs that are known, against --dev",
     "bulk": "bulk starts with no worker, the drain when one comes, and W1's work over streams",
     "called": "called services against a worker",
     "writes": "what the store pays for an operation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 
@@ -16,6 +17,8 @@ FLOW = {
         {"step": name, "svc": "Bench"} for name in ("validate_form", "eligibility_check", "update_balance", "notify")
     ],
 }
+TOKEN = os.environ.get("HMSACT_TOKEN")
+METADATA = (("authorization", f"Bearer {TOKEN}"),) if TOKEN else ()
 INPUT = {
     "applicant": {"name": "Dana Whitfield", "email": "dana.whitfield@example.org", "state": "OH"},
     "loan": {"number": "FSA-2026-118-4471", "balance_cents": 1_845_200, "servicer": "northstar"},
@@ -36,9 +39,9 @@ async def main(address: str, in_flight: int, seconds: float) -> None:
         async def one_after_another() -> None:
             while (begun := time.perf_counter()) < until:
                 request = operation_pb2.StartOperationRequest(definition=definition, input=given)
-                started = await stub.StartOperation(request)
+                started = await stub.StartOperation(request, metadata=METADATA)
                 waited = operation_pb2.WaitOperationRequest(operation_id=started.operation_id)
-                ended = await stub.WaitOperation(waited)
+                ended = await stub.WaitOperation(waited, metadata=METADATA)
                 assert ended.operation.state == operation_pb2.OPERATION_STATE_COMPLETED, ended
                 now = time.perf_counter()
                 if counted_from <= now < until:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -25,9 +26,9 @@ FLOOR = (sys.executable, str(HERE / "floor.py"))
 
 
 @contextmanager
-def process(*command: str) -> Iterator[str]:
-    """A process, while the context lasts; gives the first line that it prints."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+def process(*command: str, token: str = "") -> Iterator[str]:
+    """A process that calls with a token, while the context lasts; gives the first line that it prints."""
+    with subprocess.Popen(command, env=_with(token), stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout is not None
             yield running.stdout.readline()
@@ -39,15 +40,28 @@ def process(*command: str) -> Iterator[str]:
                 running.kill()
 
 
-def figure(server: tuple[str, ...], in_flight: int, seconds: float) -> dict[str, float]:
-    """One figure from a fresh server, worker and client."""
+def figure(
+    server: tuple[str, ...],
+    in_flight: int,
+    seconds: float,
+    known: Callable[[Path], tuple[str, str]] = lambda _: ("", "dev:svc/Bench"),
+) -> dict[str, float]:
+    """One figure from a fresh server, worker and client. `known` gives the tokens of client and worker, and may write
+    into the data directory what makes them good.
+    """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
+        client_token, worker_token = known(Path(directory))
         address = json.loads(stack.enter_context(process(*server, directory)))["grpc"]
-        assert stack.enter_context(process(sys.executable, str(HERE / "worker.py"), address)).strip() == "ready"
+        worker = process(sys.executable, str(HERE / "worker.py"), address, token=worker_token)
+        assert stack.enter_context(worker).strip() == "ready"
         client = (sys.executable, str(HERE / "client.py"), address, str(in_flight), str(seconds))
-        printed = subprocess.run(client, check=True, capture_output=True, text=True).stdout
-        return dict(json.loads(printed))
+        told = subprocess.run(client, env=_with(client_token), check=True, capture_output=True, text=True).stdout
+        return dict(json.loads(told))
+
+
+def _with(token: str) -> dict[str, str]:
+    return os.environ | {"HMSACT_TOKEN": token}
 
 
 def medians(figures: list[dict[str, float]]) -> dict[str, float]:

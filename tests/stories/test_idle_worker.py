@@ -21,8 +21,10 @@ def by_the_clock(tmp_path: Path) -> Iterator[Scene]:
 def test_an_idle_worker_that_gives_signs_of_life_loses_its_calls_at_their_timeout(by_the_clock: Scene) -> None:
     scene = by_the_clock
     limits = {"sla": "1s", "heartbeat": "3s", "timeout": "6s", "retry_delay": "100ms"}
-    held = [scene.start(case, **limits) for case in ("a", "b", "c")]
     with scene.agency(at_a_time=3) as idle:
+        # Their clocks are short, and programs take their time to start.
+        scene.shows(Board(workers=1))
+        held = [scene.start(case, **limits) for case in ("a", "b", "c")]
         assert idle.cases(3) == {"a": 1, "b": 1, "c": 1}
         rest = [scene.start(case) for case in ("d", "e")]
         scene.shows(Board(queued=2, workers=1, breached=3, operations={"running": 5}))
@@ -66,8 +68,9 @@ def test_an_idle_worker_that_gives_signs_of_life_loses_its_calls_at_their_timeou
 
 def test_a_frozen_worker_loses_its_calls_when_its_signs_of_life_stay_away(by_the_clock: Scene) -> None:
     scene = by_the_clock
-    held = [scene.start(case, sla="500ms", heartbeat="4s", retry_delay="100ms") for case in ("a", "b")]
     with scene.agency(at_a_time=2) as frozen:
+        scene.shows(Board(workers=1))
+        held = [scene.start(case, sla="500ms", heartbeat="4s", retry_delay="100ms") for case in ("a", "b")]
         assert frozen.cases(2) == {"a": 1, "b": 1}
         frozen.freeze()
         scene.shows(Board(workers=1, breached=2, operations={"running": 2}))

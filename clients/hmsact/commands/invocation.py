@@ -15,6 +15,7 @@ import click
 
 from hmsact.client import Orchestrator
 from hmsact.connect import ADDRESS
+from hmsact.signed_in import SignIns
 
 # What gRPC calls a target may stand there, too: a socket of this machine, or a resolver and its name.
 _ADDRESS = re.compile(r"unix(-abstract)?:.+|(dns:///|ipv4:|ipv6:)?[^\s/]+:[0-9]{1,5}")
@@ -32,14 +33,21 @@ class Invocation:
     namespace: str | None = None
     on_behalf_of: str | None = None
 
-    @contextmanager
-    def orchestrator(self) -> Iterator[Orchestrator]:
-        """A client of the daemon, while the command needs it."""
+    @property
+    def reached(self) -> str:
+        """Where the daemon is; raises UsageError for what is no address."""
         address = self.address or os.environ.get("HMSACT_ADDRESS") or ADDRESS
         if not _ADDRESS.fullmatch(address):
             raise click.UsageError(f"the address {address} is not written HOST:PORT")
-        person = self._person()
-        with Orchestrator(self.address, token=self.token, namespace=self.namespace) as act:
+        return address
+
+    @contextmanager
+    def orchestrator(self) -> Iterator[Orchestrator]:
+        """A client of the daemon, while a command needs it: as the token says, else as whoever has signed in there."""
+        address, token, person = self.reached, self.token, self._person()
+        if token is None and "HMSACT_TOKEN" not in os.environ:
+            token = SignIns.of_user().token_for(address)
+        with Orchestrator(address, token=token, namespace=self.namespace) as act:
             yield act if person is None else act.on_behalf_of(person)
 
     def _person(self) -> str | None:
@@ -69,7 +77,12 @@ def global_options(command: Command) -> Command:
             help="For programs: the token of the person you act for [HMSACT_ON_BEHALF_OF, else for nobody].",
             **_REMEMBERED,
         ),
-        click.option("--token", metavar="TOKEN", help="Who is calling [HMSACT_TOKEN, else none].", **_REMEMBERED),
+        click.option(
+            "--token",
+            metavar="TOKEN",
+            help="Who is calling [HMSACT_TOKEN, else whoever has signed in, else none].",
+            **_REMEMBERED,
+        ),
         click.option(
             "--address", metavar="HOST:PORT", help=f"The daemon [HMSACT_ADDRESS, else {ADDRESS}].", **_REMEMBERED
         ),
