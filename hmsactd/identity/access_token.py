@@ -206,8 +206,10 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
             "TOKEN_AUDIENCE", f"the token is not for this daemon (its audience is not {issuer.audience})"
         )
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not subject.isprintable():
-        raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub)")
+    # ASCII by OpenID Connect Core, 2, and on the record.
+    is_name = isinstance(subject, str) and subject.isascii() and subject.isprintable()
+    if not is_name or not 0 < len(subject) <= SUBJECT_MAX:
+        raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub), or not in printable ASCII")
     if subject in (claims.get("client_id"), claims.get("azp")):
         # Got with the client's own credentials, without anybody who signed in (RFC 9068, 2.2): no program decides.
         raise Unauthenticated(

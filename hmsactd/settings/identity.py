@@ -40,7 +40,7 @@ def _permission(said: str) -> str:
 
 def _person(said: str) -> str:
     issuer, _, subject = said.rpartition(":")
-    if not issuer or not subject:
+    if not issuer or not subject or not said.isascii():
         raise ValueError('is not a person: "ISSUER:SUBJECT", as in "https://idp.agency.gov:248289761001"')
     return said
 

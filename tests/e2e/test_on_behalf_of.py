@@ -162,6 +162,9 @@ def test_what_a_person_may_is_of_no_use_to_whoever_acts_for_them(office: Agency,
         with pytest.raises(Refused) as refused:
             forbidden(operation)
         assert refused.value.reason == "PERMISSION_MISSING"
+    with pytest.raises(Refused) as refused:
+        operator.approve(portal.start(name="flow", steps=FLOW), "human_review")
+    assert refused.value.reason == "PERMISSION_MISSING"
     with office.person("nobody in particular") as nobody:
         token = office.token("nobody in particular")
         assert nobody.whoami().permissions == ()

@@ -175,7 +175,7 @@ def test_times_that_are_none(when: Any) -> None:
         assert refusal(token(said(**{claim: when}))) == "TOKEN_MALFORMED"
 
 
-@pytest.mark.parametrize("subject", [None, "", "x" * 256, 7, "a\nb", "a\u202eb"])
+@pytest.mark.parametrize("subject", [None, "", "x" * 256, 7, "a\nb", "a\u202eb", "jörg"])
 def test_of_nobody(subject: Any) -> None:
     assert refusal(token(said(sub=subject))) == "TOKEN_SUBJECT"
 
