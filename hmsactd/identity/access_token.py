@@ -206,9 +206,8 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
             "TOKEN_AUDIENCE", f"the token is not for this daemon (its audience is not {issuer.audience})"
         )
     subject = claims.get("sub")
-    # ASCII by OpenID Connect Core, 2, and on the record.
-    is_name = isinstance(subject, str) and subject.isascii() and subject.isprintable()
-    if not is_name or not 0 < len(subject) <= SUBJECT_MAX:
+    # In ASCII, by OpenID Connect Core, 2: no record holds anything else.
+    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not _is_plain(subject):
         raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub), or not in printable ASCII")
     if subject in (claims.get("client_id"), claims.get("azp")):
         # Got with the client's own credentials, without anybody who signed in (RFC 9068, 2.2): no program decides.
@@ -258,6 +257,10 @@ def _client(claims: Mapping[str, Any], issuer: str) -> str:
         # Names are an issuer's own: that of another's client may be the same by chance, or by somebody's intent.
         name, issuer = _text(act, "sub"), _text({"iss": issuer} | act, "iss")
     return f"{issuer}:{name}" if issuer and name else ""
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
