@@ -1,6 +1,7 @@
 # Every target sets itself up: .venv from uv.lock, once, and again when the lock changes.
 
 PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 TYPESCRIPT := clients/examples/typescript
 PROVIDER := tests/e2e/provider/node_modules/ready
 .PHONY: help setup tools demo serve test check coverage bench soak mutants proto baseline diagram format
@@ -9,9 +10,9 @@ help: ; @sed -n "/sed/!s|^\([a-z]*\): .* ## |  make \1\t|p" Makefile | expand -t
 
 demo: setup ; @$(PY) clients/examples/loan_forgiveness/demo.py ## run the loan-forgiveness flow with its workers
 serve: setup ; @$(PY) clients/examples/loan_forgiveness/serve.py ## a development daemon with the demo's workers
-test: tools ; @$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile ## every test
+test: tools ; @$(PYTEST) --cov ## every test; among them the fast ones must reach every branch of the core
 check: tools ; @sh deploy/dev/check ## format, lint, types, layers, proto, then every test
-coverage: setup ; @sh deploy/dev/coverage ## every branch of the core and what keeps it, by the fast tests
+coverage: setup ; @$(PYTEST) --cov -m "not no_cover" ## only these fast tests
 bench: setup ; @$(PY) -m tests.bench ## benchmarks, one JSON line per figure
 soak: setup ; @$(PY) -m tests.soak ## long runs with faults
 mutants: setup ; @$(PY) -m tests.mutants ## planted bugs, each of which its test must catch

@@ -24,6 +24,8 @@ LIBRARY_LEVELS = {
 }
 """The least important lines of libraries that are heard. Uvicorn tells of its start and stop, which is ours to do."""
 
+GRPC = "grpc._cython.cygrpc"
+
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What could begin a new line, drive a terminal, or turn the reading order round, in words that a caller chose."""
 
@@ -59,8 +61,15 @@ def configure(level: str, format: Format, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(GRPC).addFilter(is_worth_a_line)
     for name, least in LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """False for what gRPC calls an error whenever a connection is cut just before it answers a call."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

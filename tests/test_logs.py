@@ -84,3 +84,15 @@ def test_exception_is_told_with_where_it_came_from(written: logs.Format) -> None
     assert "ValueError: no" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
     assert "\n2026 [error]" not in stream.getvalue()
+
+
+def test_a_call_that_was_cut_off_before_its_answer_is_no_error() -> None:
+    class ExecuteBatchError(Exception):
+        pass
+
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    for raised in (ExecuteBatchError(), ValueError()):
+        logging.getLogger(logs.GRPC).error("raised by a servicer", exc_info=raised)
+    (line,) = lines(stream)
+    assert "ValueError" in line["exception"]

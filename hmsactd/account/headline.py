@@ -61,6 +61,8 @@ def wait_of(operation: Operation, attended: Attended, now: int) -> Wait | None:
                 excluded=operation.started_by.person,
                 started_for=operation.started_by.on_behalf_of,
             )
+        case _:
+            assert_never(item)
 
 
 class Headline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from hmsactd.core.payload import Payload
 
@@ -44,6 +45,8 @@ class Spoken:
                 return f": {quote(self.text)}"
             case SpokenState.ERASED | SpokenState.WITHHELD:
                 return f" (the {what} {self.fate})"
+            case _:
+                assert_never(self.state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hmsactd import logs
 from hmsactd.errors import StartRefused
@@ -20,6 +23,9 @@ BACKLOG = 128
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than scrapers pause, so that each keeps its one connection."""
+
+HEADERS_WITHIN_S = 10
+"""How long the headers of a request may take: else whoever sends them byte by byte would keep a connection for ever."""
 
 log = logs.logger(__name__)
 
@@ -58,7 +64,7 @@ class HttpServer:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="h11",
+                http=_Impatient,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -99,6 +105,33 @@ class HttpServer:
     async def ended(self) -> None:
         """Returns when `serve` has."""
         await self._has_ended.wait()
+
+
+class _Impatient(H11Protocol):
+    """uvicorn's protocol, which would wait for ever for the rest of a request's headers."""
+
+    _headers_are_late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait_for_headers()
+        elif self._headers_are_late is not None:
+            self._headers_are_late.cancel()
+            self._headers_are_late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._headers_are_late is not None:
+            self._headers_are_late.cancel()
+
+    def _wait_for_headers(self) -> None:
+        if self._headers_are_late is None:
+            self._headers_are_late = self.loop.call_later(HEADERS_WITHIN_S, self.transport.close)
 
 
 class _Guest(uvicorn.Server):

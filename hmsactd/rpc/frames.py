@@ -30,8 +30,9 @@ ROWS_MAX = 1_024
 ROWS_AT_A_TIME = 64
 """Records after which others have their turn: a few milliseconds of the loop."""
 
-FRAME_MAX_BYTES = 512 * 1024
-"""Records of a frame, and again as much for what was said in them; a larger event is alone in its frame."""
+FRAME_MAX_BYTES = 256 * 1024
+"""Records of a frame, and again as much for what was said in them; a larger event is alone in its frame. It waits for
+who does not read, with a copy in gRPC: of a quarter of a MiB each, the two come to one."""
 
 HISTORY_REST_MAX_S = 0.5
 """The longest rest between two frames of history, so that who catches up goes on even when the store is slow."""

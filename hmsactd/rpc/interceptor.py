@@ -19,8 +19,9 @@ from hmsactd.errors import HmsactdError, PermissionDenied, ResourceExhausted
 from hmsactd.identity.authenticate import Metadata
 from hmsactd.identity.credential import Asked, Credential, NotKnownYet
 from hmsactd.rpc.caller import called_by
-from hmsactd.rpc.status import abort, error_of
-from hmsactd.rpc.unreadable import Readable, reading, refuse_unreadable, refusing
+from hmsactd.rpc.status import abort, error_of, unless_gone
+from hmsactd.rpc.streams import Streams
+from hmsactd.rpc.unreadable import Readable, only_request, open_to_all, reading
 
 OURS = "/hmsact."
 """How the names of our RPCs begin. Health and reflection are gRPC's own: monitoring needs no token for them."""
@@ -40,6 +41,7 @@ TRY_AGAIN_AFTER_MS = 1_000
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
 Behaviour = Callable[[Any, Context], Any]
+Take = Callable[[Any, Context], Awaitable[Any]]
 
 Measure = Callable[[str, str, float], None]
 """Told of every request that has ended: its RPC ("/package.Service/Method"), the name of its status, seconds."""
@@ -67,12 +69,14 @@ class Interceptor(grpc.aio.ServerInterceptor):
         callers: Mapping[str, Asked],
         measure: Measure,
         requests_max: int,
+        streams: Streams,
         *,
         has_certificates: bool = False,
     ) -> None:
         self._callers = callers
         self._has_certificates = has_certificates
         self._requests_max = requests_max
+        self._streams = streams
         self._under_way = 0
         self._identity = identity
         self._permissions = permissions
@@ -91,71 +95,82 @@ class Interceptor(grpc.aio.ServerInterceptor):
             return None
         known = self._guarded.get(rpc)
         if known is None or known[0] is not handler:
-            guarded = self._guard(rpc, handler) if rpc.startswith(OURS) else refusing(handler)
+            guarded = self._guard(rpc, handler) if rpc.startswith(OURS) else open_to_all(handler, self._streams)
             known = self._guarded[rpc] = (handler, guarded)
         return known[1]
 
     def _guard(self, rpc: str, handler: Handler) -> Handler:
-        """The handler behind the guard, in the same one of gRPC's four shapes."""
+        """The handler behind the guard.
+
+        It takes a stream of requests, whatever the RPC does: for any other gRPC would wait for the one request, and
+        keep what has come of it, before anybody could ask who is calling.
+        """
         codecs = {
             "request_deserializer": reading(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
-        match handler.request_streaming, handler.response_streaming:
-            case False, False:
-                return grpc.unary_unary_rpc_method_handler(self._answering(rpc, handler.unary_unary), **codecs)
-            case True, False:
-                return grpc.stream_unary_rpc_method_handler(self._answering(rpc, handler.stream_unary), **codecs)
-            case False, True:
-                codecs["response_serializer"] = _written_once(handler.response_serializer)
-                return grpc.unary_stream_rpc_method_handler(self._streaming(rpc, handler.unary_stream), **codecs)
-            case _:
-                return grpc.stream_stream_rpc_method_handler(
-                    self._streaming(rpc, _of_readable(handler.stream_stream)), **codecs
-                )
+        take = _all_requests if handler.request_streaming else _one_request
+        if handler.response_streaming:
+            codecs["response_serializer"] = _written_once(handler.response_serializer)
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(self._streaming(rpc, take, behaviour), **codecs)
+        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(self._answering(rpc, take, behaviour), **codecs)
 
-    def _answering(self, rpc: str, behaviour: Any) -> Any:
+    def _answering(self, rpc: str, take: Take, behaviour: Behaviour) -> Any:
         """A servicer's method that gives one answer."""
 
-        def serve(request: Any, context: Context) -> Any:
-            refuse_unreadable(request)
-            if self._under_way > self._requests_max:
-                raise ResourceExhausted(
-                    "REQUESTS_MAX",
-                    f"{self._requests_max} requests are under way, the most allowed (grpc.requests_max)",
-                    retry_after_ms=TRY_AGAIN_AFTER_MS,
-                )
-            return behaviour(request, context)
+        async def serve(requests: Any, context: Context) -> Any:
+            self._refuse_too_many()
+            return await behaviour(await take(requests, context), context)
 
-        async def wait(request: Any, context: Context) -> Any:
+        async def wait(requests: Any, context: Context) -> Any:
             async with self._as_long_as_admitted(rpc, context):
-                return await serve(request, context)
+                return await serve(requests, context)
 
         answer = wait if rpc == WAITS else serve
 
-        async def guarded(request: Any, context: Context) -> Any:
+        async def guarded(requests: Any, context: Context) -> Any:
             self._under_way += 1
             try:
-                return await self._pass(rpc, context, lambda: answer(request, context))
+                return await self._pass(rpc, context, lambda: answer(requests, context))
             finally:
                 self._under_way -= 1
 
         return guarded
 
-    def _streaming(self, rpc: str, behaviour: Any) -> Any:
+    def _streaming(self, rpc: str, take: Take, behaviour: Behaviour) -> Any:
         """A servicer's method that gives a stream of answers."""
 
-        async def guarded(request: Any, context: Context) -> None:
+        async def taken(requests: Any, context: Context) -> Any:
+            # It is no stream yet: until its request is there it counts among those.
+            self._under_way += 1
+            try:
+                self._refuse_too_many()
+                return await take(requests, context)
+            finally:
+                self._under_way -= 1
+
+        async def guarded(requests: Any, context: Context) -> None:
             async def send() -> None:
-                refuse_unreadable(request)
+                request = await taken(requests, context)
                 # Closed whatever happens: the servicer's own cleanup must not wait for the garbage collector.
                 async with self._as_long_as_admitted(rpc, context), aclosing(behaviour(request, context)) as answers:
                     async for answer in answers:
-                        await context.write(answer)
+                        with unless_gone():
+                            await context.write(answer)
 
             await self._pass(rpc, context, send)
 
         return guarded
+
+    def _refuse_too_many(self) -> None:
+        if self._under_way > self._requests_max:
+            raise ResourceExhausted(
+                "REQUESTS_MAX",
+                f"{self._requests_max} requests are under way, the most allowed (grpc.requests_max)",
+                retry_after_ms=TRY_AGAIN_AFTER_MS,
+            )
 
     async def _pass(self, rpc: str, context: Context, serve: Callable[[], Awaitable[Any]]) -> Any:
         """Lets one request through, or aborts it; measures it in either case."""
@@ -229,9 +244,14 @@ class Interceptor(grpc.aio.ServerInterceptor):
             next_look.cancel()
 
 
-def _of_readable(behaviour: Behaviour) -> Behaviour:
-    """A servicer's method that is given a stream of requests, and meets none that could not be read."""
-    return lambda requests, context: behaviour(Readable(requests), context)
+async def _all_requests(requests: AsyncIterator[Any], _context: Context) -> Readable:
+    """The requests of a stream, none of which could not be read."""
+    return Readable(requests)
+
+
+async def _one_request(_requests: AsyncIterator[Any], context: Context) -> Any:
+    """The one request of a call."""
+    return await only_request(context)
 
 
 def _written_once(write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

@@ -31,20 +31,12 @@ from hmsactd.rpc.streams import Streams
 from hmsactd.rpc.system import SystemServicer
 from hmsactd.rpc.timelines import TimelineServicer
 from hmsactd.rpc.tls import ServerCertificate
+from hmsactd.rpc.transport import options
 from hmsactd.rpc.workers import WorkerServicer
 from hmsactd.settings.sections import Grpc
 from hmsactd.settings.values import Address
 
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
-
-KEEPALIVE = (
-    # A connection that is half open is found out within 80 s, whatever it carries.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Clients may ping every 10 s; by default gRPC cuts off whoever pings more than every five minutes.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-)
 
 
 class GrpcServer:
@@ -62,28 +54,19 @@ class GrpcServer:
         self.patience = Patience()
         self._health = health.aio.HealthServicer()
         self._settings = settings
+        streams = Streams(desk.bounds.streams_per_principal_max, settings.streams_max)
         guard = Interceptor(
             desk.identity,
             permission_table(),
             caller_table(),
             measure,
             settings.requests_max,
+            streams,
             has_certificates=settings.mutual is not None,
         )
-        self._server = aio.server(
-            interceptors=[guard],
-            options=[
-                *KEEPALIVE,
-                # A second daemon on the port must fail, not share it.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", settings.message_max_bytes),
-                ("grpc.max_send_message_length", settings.message_max_bytes),
-                # Beyond this many calls not yet accepted gRPC answers CANCELLED; its own default is 1,000.
-                ("grpc.server.max_pending_requests", settings.pending_max),
-            ],
-        )
+        self._server = aio.server(interceptors=[guard], options=options(settings))
         by_name = cast("aio.Server", _ByName(self._server))
-        self.timelines = add_servicers(by_name, desk, self.patience, version, advance)
+        self.timelines = add_servicers(by_name, desk, self.patience, streams, version, advance)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, by_name)
         if has_reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -136,11 +119,11 @@ def add_servicers(
     server: aio.Server,
     desk: Desk,
     patience: Patience,
+    streams: Streams,
     version: str,
     advance: Callable[[int], Awaitable[None]] | None,
 ) -> TimelineServicer:
     """Adds everything that is served to a server, real or simulated; returns the servicer that knows who watches."""
-    streams = Streams(desk.bounds.streams_per_principal_max)
     timelines = TimelineServicer(desk, patience, streams)
     operations = OperationServicer(desk, patience, streams)
     operation_pb2_grpc.add_OperationServiceServicer_to_server(operations, server)

@@ -5,13 +5,17 @@ A status travels in the trailers, which many peers limit to 8 KiB. What doesn't 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, assert_never
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc.aio import InternalError
 from grpc_status import rpc_status
 
 from hmsactd import logs
@@ -66,7 +70,18 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: HmsactdError
     """Ends a request with the error."""
     # Not abort_with_status: it is not on the interface, and tracing doesn't see it.
     status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    with unless_gone():
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Around what is said to a caller: if the connection was cut meanwhile, the call is over and nobody at fault."""
+    try:
+        yield
+    except InternalError:
+        # gRPC cancels the call as well, only sometimes later.
+        raise asyncio.CancelledError from None
 
 
 def error_of(raised: Exception) -> HmsactdError:

@@ -44,6 +44,10 @@ PAGE_MAX_BYTES = 1024 * 1024
 256 KiB of JSON are kept as up to 768 KiB, because everything but ASCII is escaped: with its record, such an event has
 room in a message four times over a page's bound."""
 
+WATCHED_MAX_BYTES = 256 * 1024
+"""The same for who watches, and may stop reading at any time: for as long this is kept, and the event that is being
+sent, as a message, as bytes, and in gRPC. That is 1 MiB; an event that is larger is alone, and kept four times."""
+
 PART_MAX_BYTES = 1024 * 1024
 """What travels of an export in one message. Parts are cut anywhere: the file is what they are joined to."""
 
@@ -120,7 +124,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             limit=size + 1,
             backwards=request.backwards,
         )
-        page = _fitting(rows[:size])
+        page = _fitting(rows[:size], PAGE_MAX_BYTES)
         said = await self._desk.said(namespace, operation_id, [row.sequence for row in page])
         cast = _cast(await self._desk.view(namespace, operation_id))
         token = cursor.encode(query, [page[-1].sequence]) if len(rows) > len(page) else ""
@@ -182,7 +186,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         """Everything that is recorded after a sequence by now, with what was said, and how many are read beyond it."""
         while True:
             rows = await self._desk.timelines.records(namespace, operation_id, after=after, limit=PAGE)
-            some = _fitting(rows)
+            some = _fitting(rows, WATCHED_MAX_BYTES)
             said = await self._desk.said(namespace, operation_id, [row.sequence for row in some])
             for index, row in enumerate(some, 1):
                 yield row, said, len(rows) - index
@@ -245,9 +249,8 @@ def _cast(operation: Operation) -> dict[int, ItemDefinition]:
     return {item.instance: item.definition for item in operation.items}
 
 
-def _fitting(rows: list[Recorded]) -> list[Recorded]:
+def _fitting(rows: list[Recorded], room: int) -> list[Recorded]:
     """As many of the rows as there is room for with what was said in them; at least one, if there are any."""
-    room = PAGE_MAX_BYTES
     for index, row in enumerate(rows):
         room -= len(row.record) + sum(said["size"] for said in json.loads(row.record)["payloads"].values())
         if room < 0:

@@ -61,6 +61,17 @@ class Grpc(Section):
     requests_max: Count = 20_000
     """Requests with one answer that may be under way at a time, waiting ones included. Beyond it callers are refused
     with RESOURCE_EXHAUSTED. Default 20,000: ten thousand clients that each wait and ask."""
+    streams_max: Count = 10_000
+    """Streams that may be open at a time, of all principals together: watches, exports, bulk starts, workers. Beyond it
+    callers are refused with RESOURCE_EXHAUSTED. Default 10,000: an idle one takes some 30 KiB."""
+    streams_per_connection_max: Count = 1_000
+    """Calls that one connection may have open at a time, streams and waits included; a client of gRPC keeps back
+    further ones until others end. Default 1,000: five times what one principal may stream, and whoever opens and
+    takes back calls as fast as he can keeps others waiting for a tenth of a second and not for seconds. Raise it
+    behind a proxy that brings many clients over one connection."""
+    connections_max: Count = 10_000
+    """Connections at a time, on each address; further ones are closed at once. Default 10,000: five a worker, a
+    console and a portal for a large agency, and below the descriptors that a service usually has."""
 
     def files(self, client_ca: Path | None = None) -> Files | None:
         """The files of its TLS, if it has any."""

@@ -373,11 +373,7 @@ class SqliteStore:
     async def _close_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            try:
-                await writer.close()
-            except sqlite3.Error:
-                # It failed before; what it leaves behind is what opening again looks at.
-                pass
+            await writer.close()
 
 
 def _log_rows(connection: sqlite3.Connection, start: int, end: int, bytes_max: int) -> list[LogRow]:

@@ -178,17 +178,17 @@ class Committer:
             self._wake.clear()
             if self._condition.trouble is None:
                 await self._wake.wait()
-            elif not await self._is_woken_within(self._tried_every_s):
-                await self._mend(self._condition.trouble)
+            else:
+                await self._try_again(self._condition.trouble)
         return bool(self._waiting or self._notes)
 
-    async def _is_woken_within(self, seconds: float) -> bool:
+    async def _try_again(self, trouble: Unavailable) -> None:
+        """Tries the store when it is time to, unless somebody has to be heard before."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._tried_every_s):
                 await self._wake.wait()
         except TimeoutError:
-            return False
-        return True
+            await self._mend(trouble)
 
     def _take(self) -> list[Submission]:
         if not self._waiting:

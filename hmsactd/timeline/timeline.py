@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Final
 
 from hmsact.note import VerifierKey, key_name
@@ -381,16 +380,6 @@ class Timeline:
                 sealed = seal(payload, place.namespace, place.operation, sequence, name)
                 rows.append(PayloadRow(sequence, name, sealed))
         return drafts, rows
-
-
-@asynccontextmanager
-async def open_timelines(store: Store, keys: Keys, observe: Observe | None = None) -> AsyncIterator[Timelines]:
-    """Opens timelines and closes them; `run` is the caller's to start."""
-    timelines = await Timelines.open(store, keys, observe)
-    try:
-        yield timelines
-    finally:
-        await timelines.close()
 
 
 def verifier_key_of(origin: str, keys: Keys) -> VerifierKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import permutations
 from random import Random
 from typing import TypeVar, get_args
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsactd.account.explain import explain
+from hmsactd.account.passage import Folded
 from hmsactd.account.sentences import FOLDED
 from hmsactd.account.spoken import Said
 from hmsactd.account.tale import KEPT_MAX, PASSAGES_MAX
@@ -60,7 +62,10 @@ def check(events: Sequence[Event], now: int) -> None:
     operation = replay(events)
     assert operation is not None
     tale = tale_of(events)
-    account = explain(tale, Said(said_in(events)), now, UTC)
+    words = said_in(events)
+    account = explain(tale, Said(words), now, UTC)
+    asked_for = {place: text for place, text in words.items() if place[0] in tale.quoted}
+    assert explain(tale, Said(asked_for), now, UTC) == account, "no words are quoted that it does not ask for"
     assert operation.state.value in account.headline
     assert (account.wait is None) == operation.is_final
     told = sum(len(entry.sequences) + entry.sequences_left_out for entry in account.entries)
@@ -172,7 +177,7 @@ def test_a_single_event_that_is_folded_is_counted_once() -> None:
 
 def test_many_different_people_who_are_refused_are_folded() -> None:
     talk = begun(checkpoint("review"))
-    for number in range(500):
+    for number in range(100):
         talk.note_refusal(person(f"p{number}"), "review", "ROLE_MISSING")
     assert "people were refused decisions" in account_of(talk).entries[1].sentence
     check(talk.events, talk.now)
@@ -191,6 +196,20 @@ def test_of_steps_without_trouble_the_oldest_are_folded_first() -> None:
     assert "961 steps were done" in sentences[1]
     assert "lost its worker once" in sentences[2]
     check(talk.events, talk.now)
+
+
+def test_what_is_folded_is_the_same_in_whatever_order_it_comes() -> None:
+    talk = begun(step("a"), step("b"), step("c"))
+    for name in ("a", "b", "c"):
+        talk.do(name)
+    passages = tale_of(talk.events).passages
+    for order in permutations(passages):
+        folded = Folded()
+        for passage in order:
+            folded.add(passage)
+        assert folded.count == len(talk.events)
+        assert (folded.first_sequence, folded.last_sequence) == (1, len(talk.events))
+        assert (folded.first_at, folded.last_at) == (talk.events[0].at, talk.events[-1].at)
 
 
 # -- in particular -----------------------------------------------------------------------------------------------------

@@ -189,6 +189,19 @@ def test_history_without_its_start_is_found() -> None:
     )
 
 
+@pytest.mark.parametrize("within", [None, "1h"])
+def test_deferral_with_another_limit_or_after_its_step_was_done_is_found(within: str | None) -> None:
+    talk = begun(step("check", "IRS"))
+    talk.take("check")
+    talk.defer("check", within=within)
+    assert first_illegal(talk.events) is None
+    history = [*talk.events]
+    history[-1] = replace(history[-1], by=CITIZEN)
+    assert illegal(history)[0] == "step_deferred"
+    talk.complete("check")
+    assert illegal([*talk.events, replace(talk.events[2], at=talk.now)])[0] == "step_deferred"
+
+
 def test_retry_at_a_time_that_the_service_wished_for_is_legal() -> None:
     talk = begun(step("check", "IRS", retries=1))
     talk.take("check")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import hmsactd.core
-from hmsactd.core.inputs import Cancel, CompleteStep, Decide, StepErred
-from hmsactd.core.rejected import Ground
+from hmsactd.core.inputs import Cancel, CompleteStep, Decide, Resume, StepErred
+from hmsactd.core.rejected import Ground, Rejected
 from tests.core.dialogue import (
     CITIZEN,
     DESK,
@@ -238,6 +238,22 @@ def test_what_a_machine_needs_to_know_is_told_as_facts(code: str) -> None:
     with rejected(code) as caught:
         tell(talk)
     assert caught.value.facts == FACTS.get(code, {})
+
+
+def test_of_what_is_rejected_only_who_may_not_decide_and_what_came_too_late_leave_a_note() -> None:
+    for told, noted in (
+        (Decide(OPERATOR, "review", True), ["decision_refused review by=operator code=ROLE_MISSING"]),
+        (Decide(JDAVIS, "review", True, "0" * 64), []),
+        (Resume(OPERATOR), []),
+    ):
+        talk = pending()
+        with pytest.raises(Rejected):
+            talk.tell_noted(told)
+        assert talk.noted == noted, told
+    late = timed_out()
+    with pytest.raises(Rejected):
+        late.complete("a", attempt=1)
+    assert [line.split()[0] for line in late.noted] == ["step_report_ignored"]
 
 
 def test_every_code_of_the_core_is_in_the_table() -> None:

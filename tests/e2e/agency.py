@@ -104,6 +104,11 @@ class Agency:
             process.wait(20)
             process.stdout.close()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     # -- who calls -----------------------------------------------------------------------------------------------------
 
     def token(self, subject: str, *roles: str, lasts_s: float = 300, **claims: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hmsactd.core.inputs import Cancel, Pause, Resume
-from hmsactd.engine import dispatch
+from hmsactd.engine import contents, dispatch
 from hmsactd.engine.dispatch import Line
 from tests.core.dialogue import OPERATOR
 from tests.engine.hands import Failed, Hands, does
@@ -293,3 +293,18 @@ async def test_a_cancelled_operation_is_withdrawn_from_its_worker(world: World) 
     assert irs.told("stale") == [call.key]
     assert [each.key.operation_id for each in irs.calls] == [operation_id, other]
     assert kinds(await world.events(operation_id))[-1] == "step_report_ignored 1.1"
+
+
+async def test_outputs_travel_with_a_call_as_far_as_there_is_room_the_latest_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "OUTPUTS_SENT_MAX_BYTES", 60)
+    irs = Hands(world, "Irs", "a", "b", "c", work=lambda _: b'"%s"' % (b"x" * 25)).connect()
+    await world.started(flow_of(step("a", "Irs"), step("b", "Irs"), step("c", "Irs"), step("last", "Treasury")))
+    await world.quiet()
+    treasury = Hands(world, "Treasury", "last").connect()
+    await world.quiet()
+    assert [sorted(call.outputs) for call in irs.calls] == [[], ["a"], ["a", "b"]]
+    (call,) = treasury.calls
+    assert (sorted(call.outputs), call.left_out) == (["b", "c"], ("a",))
+    assert call.input == b'{"year":2026}'

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from hmsactd.clock import SettableClock
 from hmsactd.core import events as e
 from hmsactd.core.decide import decide
 from hmsactd.core.inputs import Cancel, Decide, Input, Pause, Resume, RetryStep, Start, StepTaken
 from hmsactd.core.operation import Operation
 from hmsactd.core.rejected import Rejected
 from hmsactd.core.story import Outcome
+from hmsactd.engine import engine
 from hmsactd.engine.summary import NOTHING_GIVEN
 from hmsactd.errors import NotFound, ResourceExhausted, Unavailable
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
@@ -23,7 +25,7 @@ from hmsactd.timeline.payloads import commit
 from tests.core.dialogue import CITIZEN, JDAVIS, OPERATOR
 from tests.engine.hands import Failed, Hands, in_turn
 from tests.engine.trouble import Trouble, TroubledStore
-from tests.engine.world import LIMITS, SECOND, SPACE, World, checkpoint, flow_of, kinds, living, step, until
+from tests.engine.world import EPOCH, LIMITS, SECOND, SPACE, World, checkpoint, flow_of, kinds, living, step, until
 
 
 @pytest.fixture
@@ -213,6 +215,73 @@ async def test_a_mailbox_has_a_bound_and_says_so() -> None:
         refusals = [each.exception() for each in told]
         assert [isinstance(error, ResourceExhausted) for error in refusals] == [False] * 10 + [True] * 20
         assert await world.stands(operation_id) == "paused"
+
+
+async def test_no_more_operations_are_open_than_there_may_be_and_an_end_makes_room() -> None:
+    async with living(TroubledStore(), limits=replace(LIMITS, open_operations_max=2)) as world:
+        first, _ = await world.started(THREE), await world.started(THREE)
+        with pytest.raises(ResourceExhausted, match="2 operations are open, the most allowed"):
+            await world.start(THREE)
+        await world.tell(first, Cancel(OPERATOR))
+        await world.started(THREE)
+
+
+async def test_while_the_intake_is_closed_nothing_starts_and_what_is_under_way_goes_on(world: World) -> None:
+    operation_id = await world.started(THREE)
+    assert world.engine.intake.close(Unavailable("DISK_FULL", "the disk is full"))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="the disk is full"):
+            await world.start(THREE)
+    await world.tell(operation_id, Pause(OPERATOR))
+    assert world.engine.intake.open("DISK_FULL")
+    await world.started(THREE)
+
+
+async def test_an_operation_is_looked_at_as_it_is_recorded_asleep_or_not(world: World) -> None:
+    operation_id = await world.started(THREE)
+    for _ in range(2):
+        operation = await world.state(operation_id)
+        assert (operation.state, operation.sequence) == ("running", 1)
+        summary = await world.engine.summary(SPACE, operation_id)
+        assert summary == await world.store.summary(SPACE, operation_id)
+        await world.pass_time(10)
+    await world.tell(operation_id, Cancel(OPERATOR))
+    await world.quiet()
+    summary = await world.engine.summary(SPACE, operation_id)
+    assert summary is not None
+    assert summary.state == "cancelled"
+    assert await world.engine.look(SPACE, "op_nobody") is None
+    assert await world.engine.summary(SPACE, "op_nobody") is None
+
+
+async def test_of_what_has_ended_lately_only_so_much_is_remembered(
+    world: World, store: TroubledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ENDED_LATELY_MAX", 3)
+    ended = [await world.started(THREE) for _ in range(5)]
+    for operation_id in ended:
+        await world.tell(operation_id, Cancel(OPERATOR))
+    await world.quiet()
+    before = store.reads
+    for operation_id in ended[2:]:
+        summary = await world.engine.summary(SPACE, operation_id)
+        assert summary is not None
+        assert summary.state == "cancelled"
+    assert store.reads == before
+    assert [await world.stands(operation_id) for operation_id in ended] == ["cancelled"] * 5
+
+
+async def test_a_clock_moved_by_hand_stops_wherever_something_is_due(world: World) -> None:
+    operation_id = await world.started(flow_of(step("ask", "Irs", sla="1m"), sla="1h"))
+    clock = SettableClock(world.clock.now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.engine, "clock", clock)
+        patch.setattr(world.engine.timers, "_clock", clock)
+        await world.engine.advance(clock, 7_200 * SECOND)
+    assert clock.now() - EPOCH >= 7_200 * SECOND
+    events = (await world.events(operation_id))[1:]
+    assert kinds(events) == ["sla_at_risk 1", "sla_breach 1", "unattended 1", "sla_at_risk 0", "sla_breach 0"]
+    assert [(event.at - EPOCH) // SECOND for event in events] == [48, 60, 900, 2_880, 3_600]
 
 
 @contextmanager

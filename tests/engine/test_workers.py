@@ -9,6 +9,8 @@ import pytest
 
 from hmsactd.core import events as e
 from hmsactd.core.inputs import Pause, Resume, StepErred
+from hmsactd.engine import session
+from hmsactd.engine.dispatch import Line
 from hmsactd.engine.session import AttemptKey
 from hmsactd.errors import ResourceExhausted
 from hmsactd.timeline.payloads import commit_words
@@ -259,7 +261,18 @@ async def test_a_running_attempt_may_finish_while_its_operation_is_paused(world:
     assert (len(irs.calls), await world.stands(operation_id)) == (1, "paused")
 
 
-async def test_sessions_have_a_bound(world: World) -> None:
+async def test_sessions_have_a_bound_that_no_session_of_before_counts_against() -> None:
+    async with living(TroubledStore(), limits=replace(LIMITS, sessions_max=2)) as world:
+        first, _ = Hands(world, "Irs", "ask").connect(), Hands(world, "Irs", "ask").connect()
+        with pytest.raises(ResourceExhausted, match="2 workers have a session, the most allowed"):
+            Hands(world, "Irs", "ask").connect()
+        first.connect()
+        first.leave()
+        first.hang_up()
+        Hands(world, "Irs", "ask").connect()
+
+
+async def test_of_workers_that_are_gone_no_session_is_left(world: World) -> None:
     workers = [Hands(world, "Irs", "ask").connect() for _ in range(50)]
     for worker in workers:
         worker.leave()
@@ -278,6 +291,68 @@ async def test_a_session_that_holds_nothing_ends_with_its_connection(world: Worl
     await world.quiet()
     irs.hang_up()
     assert list(world.engine.dispatch.sessions) == [irs.session.id]
+
+
+async def test_a_worker_that_comes_back_with_other_steps_is_given_those(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    await world.started(ASK)
+    await world.quiet()
+    before = irs.session
+    irs.steps = frozenset({"tell"})
+    irs.connect()
+    assert irs.session is before
+    told = await world.started(flow_of(step("tell", "Irs")))
+    asked = await world.started(ASK)
+    await world.quiet()
+    assert [(call.step, call.key.operation_id) for call in irs.calls[1:]] == [("tell", told)]
+    assert await world.stands(asked) == "running"
+    assert world.engine.dispatch.worker_count(Line(SPACE, "Irs", "ask")) == 0
+    assert world.engine.dispatch.worker_count(Line(SPACE, "Irs", "tell")) == 1
+
+
+async def test_when_a_worker_was_last_heard_of_is_told_of_what_it_holds_alone(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    operation_id = await world.started(ASK)
+    await world.quiet()
+    taken_at = world.clock.passed()
+    await world.pass_time(3)
+    irs.beat([AttemptKey("op_other", 1, 1)])
+    heard_at = world.engine.dispatch.heard_at
+    assert heard_at(irs.session.id, operation_id, 1, 1) == taken_at
+    irs.beat()
+    assert heard_at(irs.session.id, operation_id, 1, 1) == taken_at + 3 * SECOND
+    assert heard_at(irs.session.id, operation_id, 1, 2) is None
+    assert heard_at("wrk_other", operation_id, 1, 1) is None
+
+
+async def test_an_output_that_is_refused_twice_or_not_held_changes_nothing_more(world: World) -> None:
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    operation_id = await world.started(ASK)
+    await world.quiet()
+    (call,) = irs.calls
+    for key in (call.key, call.key, AttemptKey(operation_id, 1, 7)):
+        told = StepErred(irs.principal, 1, key.attempt, "BAD_OUTPUT", True, commit_words("it is no JSON"))
+        world.engine.workers.refuse(irs.session, key, told, "BAD_OUTPUT", "it is no JSON")
+    await world.quiet()
+    assert [(verdict.key.attempt, verdict.kind) for verdict in irs.verdicts] == [(7, "refused"), (1, "refused")]
+    assert kinds(await world.events(operation_id))[2:] == ["step_failed 1.1", "operation_failed 1"]
+
+
+async def test_who_floods_waits_until_its_reports_are_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "UNANSWERED_MAX", 2)
+    irs = Hands(world, "Irs", "ask", work=None).connect()
+    for _ in range(2):
+        await world.started(ASK)
+    await world.quiet()
+    may_be_heard = [irs.session.may_be_heard]
+    irs.finish_all()
+    may_be_heard.append(irs.session.may_be_heard)
+    hearing = world.do(irs.session.hearing())
+    await world.turn()
+    assert not hearing.done()
+    await hearing
+    may_be_heard.append(irs.session.may_be_heard)
+    assert may_be_heard == [True, False, True]
 
 
 async def test_the_sessions_of_a_principal_have_a_bound(world: World) -> None:

@@ -59,29 +59,36 @@ class StillClock:
     """Time that stands still but for a test, without any timer of the machine's."""
 
     def __init__(self) -> None:
-        self._now = EPOCH
-        self._sleepers: dict[asyncio.Future[None], int] = {}
+        self._passed = EPOCH
+        self._set_by = 0
+        self._sleepers: dict[asyncio.Future[None], tuple[int, int]] = {}
 
     def now(self) -> int:
-        return self._now
+        return self._passed + self._set_by
 
     def passed(self) -> int:
-        return self._now
+        return self._passed
 
     async def sleep_until(self, at: int) -> None:
-        if at <= self._now:
+        left_us = at - self.now()
+        if left_us <= 0:
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers[woken] = at
+        self._sleepers[woken] = (at, self._passed + left_us)
         try:
             await woken
         finally:
             self._sleepers.pop(woken, None)
 
     def advance(self, by_us: int) -> None:
-        self._now += by_us
-        for woken in [woken for woken, at in self._sleepers.items() if at <= self._now and not woken.done()]:
-            woken.set_result(None)
+        self._passed += by_us
+        for woken, (at, until) in list(self._sleepers.items()):
+            if (at <= self.now() or until <= self._passed) and not woken.done():
+                woken.set_result(None)
+
+    def set_back(self, by_us: int) -> None:
+        """Somebody sets the clock: no time passes."""
+        self._set_by -= by_us
 
 
 class Everybody:

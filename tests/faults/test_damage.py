@@ -19,6 +19,7 @@ from hmsactd.store.rollback import INCARNATION
 from hmsactd.store.sqlite import DATABASE_FILE
 from hmsactd.timeline.keys import NAME_FILE, PAYLOAD_FILE, SIGNING_FILE, load_keys
 from tests.faults.tower import Tower, until
+from tests.store import damage
 
 OPERATIONS = 120
 
@@ -55,24 +56,7 @@ def database(data: Path) -> Path:
 
 
 def tamper(data: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(database(data))) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def flip_in_page_of(data: Path, table: str) -> None:
-    """Flips bytes in the middle of the first page of a table: its header, then, for more than one page, its tree."""
-    with closing(sqlite3.connect(database(data))) as connection:
-        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
-        ((size,),) = connection.execute("PRAGMA page_size").fetchall()
-    content = bytearray(database(data).read_bytes())
-    for at in range((root - 1) * size, (root - 1) * size + 64):
-        content[at] ^= 0xFF
-    database(data).write_bytes(content)
+    damage.tamper(database(data), *statements)
 
 
 def swap_key(data: Path, name: str) -> None:
@@ -91,9 +75,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (lambda data: database(data).unlink(), "is missing, and"),
     "no database": (lambda data: database(data).write_bytes(b"Dear Sir or Madam,\n" * 999), "is damaged"),
     "header flipped": (lambda data: _flip(data, 0, 16), "is damaged"),
-    "events flipped": (lambda data: flip_in_page_of(data, "event"), "is damaged"),
-    "operations flipped": (lambda data: flip_in_page_of(data, "operation"), "is damaged"),
-    "log flipped": (lambda data: flip_in_page_of(data, "log"), "is damaged"),
+    "events flipped": (lambda data: damage.flip_first_page_of(database(data), "event"), "is damaged"),
+    "operations flipped": (lambda data: damage.flip_first_page_of(database(data), "operation"), "is damaged"),
+    "log flipped": (lambda data: damage.flip_first_page_of(database(data), "log"), "is damaged"),
     "a directory": (lambda data: _make_directory(database(data)), "can't be used"),
     "record changed": (
         lambda data: tamper(
@@ -313,7 +297,7 @@ def test_an_outside_seal_that_can_not_be_written_stops_nothing(guarded: tuple[To
 
 def test_damage_found_while_it_runs_ends_it_with_a_sentence(tower: Tower) -> None:
     tower.start()
-    flip_in_page_of(tower.data, "operation")
+    damage.flip_first_page_of(database(tower.data), "operation")
     with tower.orchestrator() as act:
         until(lambda: not (_answers(act.count) and _answers(lambda: write_some(tower))), "it is found out")
     assert tower.ended() == 4

@@ -42,8 +42,9 @@ class Answer:
 class _Context:
     """What a servicer knows of a call."""
 
-    def __init__(self, token: str, write: Callable[[Any], None]) -> None:
+    def __init__(self, token: str, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
         self._token = token
+        self._read = read
         self._write = write
         self.ended: tuple[grpc.StatusCode, str] | None = None
 
@@ -59,6 +60,9 @@ class _Context:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         self.ended = code, details
         raise AbortError
+
+    async def read(self) -> Any:
+        return self._read()
 
     async def write(self, message: Any) -> None:
         self._write(message)
@@ -83,7 +87,7 @@ class Door:
             messages.append(handler.response_serializer(message))
             assert len(messages[-1]) <= MESSAGE_MAX_BYTES, f"{path} answers more than a message holds"
 
-        context = _Context(token, write)
+        context = _Context(token, lambda: handler.request_deserializer(said[0]), write)
         try:
             async with asyncio.timeout(WITHIN_S):
                 await self._serve(handler, said, context, write)
@@ -101,13 +105,11 @@ class Door:
             for raw in said:
                 yield handler.request_deserializer(raw)
 
-        if handler.request_streaming:
-            async with aclosing(requests()) as stream:
+        async with aclosing(requests()) as stream:
+            if handler.response_streaming:
                 await handler.stream_stream(stream, context)
-        elif handler.response_streaming:
-            await handler.unary_stream(handler.request_deserializer(said[0]), context)
-        else:
-            write(await handler.unary_unary(handler.request_deserializer(said[0]), context))
+            else:
+                write(await handler.stream_unary(stream, context))
 
 
 @asynccontextmanager

@@ -106,7 +106,7 @@ def desk_of(store: Store, timelines: Timelines, settings: Settings | None = None
 
 
 def everything_of(store: Store, timelines: Timelines, patience: Patience | None = None) -> Everything:
-    return Everything(desk_of(store, timelines), patience or Patience(), Streams(STREAMS_MAX))
+    return Everything(desk_of(store, timelines), patience or Patience(), Streams(STREAMS_MAX, 1_000))
 
 
 def following(

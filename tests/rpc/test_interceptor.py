@@ -20,8 +20,10 @@ from hmsactd.errors import HmsactdError, InvalidArgument, NotFound, Unavailable,
 from hmsactd.identity.authenticate import Metadata
 from hmsactd.identity.credential import Asked, Credential
 from hmsactd.identity.identity import development
+from hmsactd.rpc import unreadable
 from hmsactd.rpc.caller import caller
 from hmsactd.rpc.interceptor import Interceptor, _why_cancelled
+from hmsactd.rpc.streams import Streams
 
 SHAPES = ("Answer", "Gather", "Stream", "Talk")
 PERMISSIONS = {f"/hmsact.v1.Shapes/{shape}": "operation.read" for shape in SHAPES} | {
@@ -146,7 +148,12 @@ async def serving(shapes: Shapes) -> AsyncIterator[Bench]:
     callers = dict.fromkeys(PERMISSIONS, Asked.ANYBODY)
     identity = Failing()
     guard = Interceptor(
-        identity, PERMISSIONS, callers, lambda rpc, code, seconds: measured.put_nowait((rpc, code)), 100
+        identity,
+        PERMISSIONS,
+        callers,
+        lambda rpc, code, seconds: measured.put_nowait((rpc, code)),
+        100,
+        Streams(3, 100),
     )
     server = aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((shapes.handler(),))
@@ -244,6 +251,52 @@ async def test_permission_of_the_rpc_is_asked_for(bench: Bench) -> None:
     assert await bench.call("Public", AGENT) == [b"dev:casebot"]
 
 
+async def none_of_them() -> AsyncIterator[bytes]:
+    for request in list[bytes]():
+        yield request
+
+
+async def one_that_never_comes() -> AsyncIterator[bytes]:
+    await forever()
+    yield b""
+
+
+async def said_over_a_stream(
+    bench: Bench, shape: str, requests: AsyncIterator[bytes], metadata: Headers
+) -> aio.AioRpcError:
+    """How a call ends whose headers came, as of any other, and then what is to come of requests."""
+    invoke: Any = bench.channel.stream_stream(f"/hmsact.v1.Shapes/{shape}")
+    call = invoke(requests, metadata=metadata, timeout=20)
+    with pytest.raises(aio.AioRpcError) as refused:
+        async for _ in call:
+            pass
+    return refused.value
+
+
+@pytest.mark.parametrize("shape", ["Answer", "Stream"])
+async def test_whoever_is_not_known_is_refused_before_the_request_has_come(bench: Bench, shape: str) -> None:
+    nobody = (("authorization", "Bearer nobody"),)
+    error = await said_over_a_stream(bench, shape, one_that_never_comes(), nobody)
+    assert details(error)["ErrorInfo"].reason == "TOKEN_UNKNOWN"
+
+
+@pytest.mark.parametrize("shape", ["Answer", "Stream"])
+async def test_a_request_that_never_comes_is_not_waited_for_for_ever(
+    bench: Bench, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unreadable, "REQUEST_WITHIN_S", 0.05)
+    error = await said_over_a_stream(bench, shape, one_that_never_comes(), OFFICER)
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert details(error)["ErrorInfo"].reason == "REQUEST_SLOW"
+    assert await bench.measured.get() == (f"/hmsact.v1.Shapes/{shape}", "DEADLINE_EXCEEDED")
+
+
+async def test_a_call_without_a_request_is_told_so(bench: Bench) -> None:
+    error = await said_over_a_stream(bench, "Answer", none_of_them(), OFFICER)
+    (told,) = details(error)["BadRequest"].field_violations
+    assert told.reason == "NO_REQUEST"
+
+
 async def test_health_needs_no_token_and_is_not_measured(bench: Bench) -> None:
     stub: Any = health_pb2_grpc.HealthStub(bench.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(), metadata=(("authorization", "Bearer nobody"),))
@@ -288,7 +341,7 @@ async def test_an_answer_that_was_written_out_before_is_not_written_again(answer
     def write(said: str) -> bytes:
         return f"{said}, now".encode()
 
-    guarded = Interceptor(development(), {}, {}, lambda *_: None, 100)._guard(
+    guarded = Interceptor(development(), {}, {}, lambda *_: None, 100, Streams(3, 100))._guard(
         "/hmsact.v1.Shapes/Stream", grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
     )
     assert guarded.response_serializer(answer) == (b"spelt out, now" if isinstance(answer, str) else answer)

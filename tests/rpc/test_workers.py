@@ -41,7 +41,7 @@ async def world() -> AsyncIterator[World]:
 def servicer(world: World) -> WorkerServicer:
     nobody: Any = None
     parts = (world.clock, development(), world.store, world.timelines, world.engine, world.requests, nobody)
-    return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX))
+    return WorkerServicer(Desk(Settings(), Bounds(), *parts), Patience(), Streams(STREAMS_MAX, 1_000))
 
 
 def working(servicer: WorkerServicer, requests: AsyncIterator[pb.WorkRequest]) -> Responses:

@@ -26,6 +26,7 @@ from hmsactd.rpc.interceptor import Interceptor
 from hmsactd.rpc.patience import Patience
 from hmsactd.rpc.permissions import caller_table, permission_table
 from hmsactd.rpc.server import add_servicers
+from hmsactd.rpc.streams import Streams
 from hmsactd.settings.settings import Settings
 from hmsactd.store.errors import Unavailable
 from hmsactd.timeline.keys import Keys
@@ -142,9 +143,10 @@ class Tower:
     async def _handlers(self, desk: Desk, metrics: Metrics) -> dict[str, Any]:
         """Every RPC behind the daemon's own interceptor."""
         servicers: Any = Servicers()
-        add_servicers(servicers, desk, self.patience, "simulated", None)
-        most = self.settings.grpc.requests_max
-        interceptor = Interceptor(self.identity, PERMISSIONS, CALLERS, metrics.rpc_ended, most)
+        said = self.settings.grpc
+        streams = Streams(desk.bounds.streams_per_principal_max, said.streams_max)
+        add_servicers(servicers, desk, self.patience, streams, "simulated", None)
+        interceptor = Interceptor(self.identity, PERMISSIONS, CALLERS, metrics.rpc_ended, said.requests_max, streams)
         return {rpc: interceptor._guard(rpc, handler) for rpc, handler in servicers.handlers.items()}
 
     def kill(self) -> None:

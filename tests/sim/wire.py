@@ -38,8 +38,9 @@ def unavailable(why: str) -> RpcError:
 class Context:
     """What a servicer knows of its call."""
 
-    def __init__(self, token: str, stream: Stream | None) -> None:
+    def __init__(self, token: str, request: Any, stream: Stream | None) -> None:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._request = request
         self._stream = stream
         self._code: grpc.StatusCode | None = None
         self.details = ""
@@ -56,6 +57,9 @@ class Context:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         self._code, self.details = code, details
         raise AbortError
+
+    async def read(self) -> Any:
+        return self._request
 
     async def write(self, message: Any) -> None:
         assert self._stream is not None
@@ -152,8 +156,8 @@ class Wire:
         """One request, one answer. Raises RpcError."""
         await asyncio.sleep(chance.uniform(0.0005, 0.02))
         handler = self._handler(rpc)
-        context = Context(token, None)
-        call = self.accept(rpc, lambda told: handler.unary_unary(request, told), context)
+        context = Context(token, request, None)
+        call = self.accept(rpc, lambda told: handler.stream_unary(None, told), context)
         gives_up_s = within_s
         if not self.is_calm and chance.random() < self._plan.leaves:
             gives_up_s = chance.uniform(0, 0.05)
@@ -174,11 +178,9 @@ class Wire:
         stream = Stream()
 
         def serve(context: Context) -> Any:
-            if request is not None:
-                return handler.unary_stream(request, context)
             return handler.stream_stream(stream.heard(), context)
 
-        stream.call = self.accept(rpc, serve, Context(token, stream))
+        stream.call = self.accept(rpc, serve, Context(token, request, stream))
         stream.call.ended.add_done_callback(stream.look_up)
         return stream
 

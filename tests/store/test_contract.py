@@ -1,21 +1,21 @@
 """What every store does, asked of every store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hmsactd.store.errors import Fenced, Unavailable
-from hmsactd.store.memory import MemoryStore
-from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
+from hmsactd.store.rollback import INCARNATION, Rollback, incarnation_of
 from hmsactd.store.store import (
     Birth,
     Call,
     Due,
     NodeRow,
     PayloadRow,
+    PendingSize,
     Queued,
     QueueSize,
     Store,
@@ -23,12 +23,7 @@ from hmsactd.store.store import (
 )
 from hmsactd.store.where import Where
 from tests.store.batches import SECOND, Writer, leaf, request, summary
-
-BIRTH = Birth("hmsactd-abcdefghijkl/log/0", "hmsactd-abcdefghijkl+00000000+key")
-MADE: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda _: MemoryStore(),
-    "sqlite": lambda directory: SqliteStore(directory / DATABASE_FILE),
-}
+from tests.store.stores import BIRTH, MADE
 
 
 @pytest.fixture(params=MADE)
@@ -214,6 +209,17 @@ async def test_two_appends_of_one_operation_may_share_a_batch(writer: Writer) ->
     assert len(await writer.store.records("default", "op_1")) == 2
 
 
+async def test_two_changes_of_one_operation_may_share_a_batch(writer: Writer) -> None:
+    await writer.keep(summary("op_1"))
+    first = writer.append(summary("op_1", sequence=2), 1)
+    writer.known["default", "op_1"] = summary("op_1", sequence=2)
+    second = writer.append(summary("op_1", sequence=3), 2)
+    assert not await writer.write(first, second)
+    kept = await writer.store.kept("default", "op_1")
+    assert kept is not None
+    assert (kept.summary.sequence, kept.head) == (3, leaf("op_1", 3))
+
+
 async def test_a_request_is_carried_out_once(writer: Writer) -> None:
     await writer.keep(summary("op_1"), requests=[request("op_1", "r1")])
     refused = await writer.write(writer.append(summary("op_2"), 1, requests=[request("op_2", "r1")]))
@@ -241,6 +247,25 @@ async def test_an_earlier_epoch_writes_nothing(store: Store) -> None:
     with pytest.raises(Fenced):
         await old.write(old.append(summary("op_1"), 0))
     await new.keep(summary("op_2"))
+
+
+ROLLBACK = Rollback(at=5, size=1, seal="seal over 1", lost_size=9, lost_seal="seal over 9")
+
+
+async def test_an_accepted_rollback_is_noted_and_goes_on_in_epochs_that_the_log_never_had(writer: Writer) -> None:
+    store = writer.store
+    await writer.keep(summary("op_1"))
+    assert await store.rollbacks() == []
+    begun = await store.begin_incarnation(ROLLBACK)
+    assert (begun.epoch, begun.size, begun.seal) == (INCARNATION + 1, 1, "seal over 1")
+    with pytest.raises(Fenced):
+        await writer.write(writer.append(summary("op_2"), 1))
+    await Writer(store, begun).keep(summary("op_2"))
+    again = replace(ROLLBACK, at=6)
+    assert incarnation_of((await store.begin_incarnation(again)).epoch) == 2
+    await store.close()
+    assert (await store.open(BIRTH)).epoch == 2 * INCARNATION + 2
+    assert await store.rollbacks() == [ROLLBACK, again]
 
 
 async def test_a_closed_store_writes_nothing(writer: Writer) -> None:
@@ -358,6 +383,17 @@ async def test_decisions_wait_in_order_by_role(writer: Writer) -> None:
     assert await store.count_pending("other") == 0
 
 
+async def test_decisions_that_wait_are_counted_by_definition_checkpoint_and_role_with_the_longest_wait(
+    writer: Writer,
+) -> None:
+    for name, role, since in (("op_1", "officer", 20), ("op_2", "counsel", 10), ("op_3", "officer", 10)):
+        await writer.keep(summary(name, awaits="decision", awaits_who=role, awaits_name="review", awaits_since=since))
+    assert await writer.store.pending_sizes() == [
+        PendingSize("default", "loan_forgiveness", "review", "counsel", 1, 10),
+        PendingSize("default", "loan_forgiveness", "review", "officer", 2, 10),
+    ]
+
+
 async def test_operations_are_tallied_by_definition_and_state(writer: Writer) -> None:
     for name, state in (("op_1", "running"), ("op_2", "running"), ("op_3", "completed")):
         await writer.keep(summary(name, state=state))
@@ -391,6 +427,17 @@ async def test_erasure_takes_what_was_said_and_leaves_what_happened(writer: Writ
     assert not await store.erase("default", "op_2")
 
 
+async def test_a_payload_key_is_found_as_long_as_one_is_kept(writer: Writer) -> None:
+    store = writer.store
+    assert await store.wrapped_key() is None
+    for name in ("op_1", "op_2"):
+        await writer.keep(summary(name), key=f"the key of {name}".encode())
+    await store.erase("default", "op_1")
+    assert await store.wrapped_key() == ("default", "op_2", b"the key of op_2")
+    await store.erase("default", "op_2")
+    assert await store.wrapped_key() is None
+
+
 async def test_the_log_is_read_by_position_whosever_the_records_are(writer: Writer) -> None:
     first, second = summary("op_1", sequence=2), summary("op_2", namespace="other", sequence=1)
     assert not await writer.write(writer.append(first, 0), writer.append(second, 2))
@@ -416,6 +463,14 @@ async def test_of_the_log_no_more_is_read_than_there_is_room_for_but_always_one(
     assert await writer.store.log(1, 5, 4 * size - 1) == rows[1:4]
     assert await writer.store.log(4, 5, 1) == rows[4:]
     assert await writer.store.log(0, 5, 0) == rows[:1]
+
+
+async def test_seals_are_read_in_pages_with_the_sizes_they_are_over(writer: Writer) -> None:
+    for sequence in (2, 5, 6):
+        await writer.keep(summary("op_1", sequence=sequence))
+    assert await writer.store.seals(0, 2) == [(2, "seal over 2"), (5, "seal over 5")]
+    assert await writer.store.seals(5, 2) == [(6, "seal over 6")]
+    assert await writer.store.seals(6, 2) == []
 
 
 async def test_the_last_seal_between_two_sizes_is_found(writer: Writer) -> None:

@@ -224,6 +224,18 @@ async def test_operations_are_counted_in_groups(writer: Writer) -> None:
     assert await groups(By.SERVICE) == {"FSA": 2, "IRS": 1}
 
 
+async def test_those_who_await_an_operator_are_counted_apart_from_those_who_await_a_clock(writer: Writer) -> None:
+    for name, awaits in (("op_1", "operator"), ("op_2", "clock"), ("op_3", "operator")):
+        await writer.keep(summary(name, awaits=awaits, awaits_who="IRS" if name == "op_1" else "FSA"))
+    for where, expected in (
+        (Where(awaits=("operator",)), 2),
+        (Where(awaits=("clock",)), 1),
+        (Where(awaits=("clock", "operator")), 3),
+        (Where(awaits=("operator",), awaits_who=("FSA",)), 1),
+    ):
+        assert (await writer.store.count("default", where)).count == expected, where
+
+
 async def test_a_filter_is_kept_as_json_and_asked_again() -> None:
     for where in CASES:
         assert Where.of_json(where.as_json()) == where

@@ -138,3 +138,9 @@ async def test_a_job_is_forgotten_some_results_at_a_time_and_with_the_last_of_th
     await keep(writer, JobForgotten("default", "job_1", 2))
     assert await writer.store.job("default", "job_1") is None
     assert len(await writer.store.job_results("default", "job_2")) == 1
+
+
+async def test_a_job_without_results_is_forgotten_at_once(writer: Writer) -> None:
+    await keep(writer, JobChange(job("job_1")), JobChange(job("job_2")))
+    await keep(writer, JobForgotten("default", "job_1", 2))
+    assert [row.job for row in await writer.store.jobs("default")] == ["job_2"]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import stat
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hmsactd.store.errors import DataRefused
-from hmsactd.store.lock import LOCK_FILE, held
+from hmsactd.store.lock import LOCK_FILE, held, holder
 
 
 def hold(directory: Path, line: Connection) -> None:
@@ -53,3 +54,24 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataRefused, match="can't be used"), held(tmp_path / "file"):
         pass
+
+
+def test_who_has_a_directory_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    with held(tmp_path):
+        assert holder(tmp_path) == os.getpid()
+        os.truncate(tmp_path / LOCK_FILE, 0)
+        assert holder(tmp_path) == 0
+    assert holder(tmp_path) is None
+
+
+def test_on_a_disk_without_room_for_a_name_the_directory_is_held_all_the_same(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with held(tmp_path):
+            assert holder(tmp_path) == 0
+            with pytest.raises(DataRefused, match="another hmsactd is using the data directory"), held(tmp_path):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from hmsactd.store import select
+from hmsactd.store import select, sqlite
 from hmsactd.store.errors import DataRefused, Trouble, Unavailable
 from hmsactd.store.migrate import Migration, known_migrations, migrate
+from hmsactd.store.rollback import Rollback
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
-from hmsactd.store.store import Birth, PayloadRow
+from hmsactd.store.store import Log, PayloadRow
 from hmsactd.store.where import Where
 from tests.store.batches import Writer, leaf, summary
-
-BIRTH = Birth("hmsactd-abcdefghijkl/log/0", "hmsactd-abcdefghijkl+00000000+key")
+from tests.store.damage import flip_first_page_of
+from tests.store.stores import BIRTH
 
 
 @pytest.fixture
@@ -141,6 +142,112 @@ async def test_while_it_can_not_be_opened_anew_it_says_what_the_trouble_is(write
     with pytest.raises(Unavailable, match="the disk reports an error") as refused:
         await store.erase("default", "op_1")
     assert refused.value.trouble is Trouble.IO_ERROR
+
+
+async def test_it_can_be_opened_anew_once_the_file_can(writer: Writer, store: SqliteStore, path: Path) -> None:
+    await writer.keep(summary("op_1"))
+    elsewhere = path.parent / "elsewhere"
+    elsewhere.mkdir()
+    for file in path.parent.glob(f"{DATABASE_FILE}*"):
+        file.rename(elsewhere / file.name)
+    with pytest.raises(Unavailable, match="the database does not answer"):
+        await store.reopen()
+    with pytest.raises(Unavailable, match="closed"):
+        await store.probe()
+    for file in elsewhere.iterdir():
+        file.rename(path.parent / file.name)
+    assert (await store.reopen()).size == 1
+    await store.probe()
+    await writer.keep(summary("op_2"))
+
+
+async def test_a_probe_finds_out_whether_something_can_be_written(
+    writer: Writer, store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await writer.keep(summary("op_1"))
+    await store.probe()
+    with full_disk(path, 0), pytest.raises(Unavailable, match="the disk reports an error"):
+        await store.probe()
+    await store.reopen()
+    monkeypatch.setattr(sqlite, "free_bytes", lambda _: 99_999)
+    with pytest.raises(Unavailable, match=r"the disk is full \(99999 bytes are free\)") as refused:
+        await store.probe()
+    assert refused.value.trouble is Trouble.DISK_FULL
+    monkeypatch.undo()
+    await store.probe()
+
+
+async def test_a_reader_sees_what_is_there_and_begins_nothing(store: SqliteStore, path: Path) -> None:
+    reader = SqliteStore(path)
+    with pytest.raises(Unavailable, match="unable to open database file"):
+        await reader.open_to_read()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, known_migrations())
+    assert await reader.open_to_read() is None
+    await reader.close()
+    writer = Writer(store, await store.open(BIRTH))
+    await writer.keep(summary("op_1"))
+    for _ in range(2):
+        assert await reader.open_to_read() == Log(BIRTH.origin, BIRTH.verifier_key, 1, 1, "seal over 1")
+        await reader.close()
+    await writer.keep(summary("op_2"))
+
+
+async def test_a_closed_store_reads_nothing_and_begins_no_incarnation(writer: Writer, store: SqliteStore) -> None:
+    await store.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await store.last_seal()
+    with pytest.raises(Unavailable, match="closed"):
+        await store.begin_incarnation(ROLLBACK)
+    with pytest.raises(Unavailable, match="closed"):
+        await store.probe()
+
+
+async def test_whoever_reads_what_is_damaged_says_so_and_nothing_else_is_taken_for_damage(
+    writer: Writer, store: SqliteStore, path: Path
+) -> None:
+    await writer.keep(summary("op_1", sequence=500))
+    with pytest.raises(Unavailable) as refused:
+        await store._read("SELECT none")
+    assert (refused.value.trouble, store.condition.trouble) == (Trouble.UNAVAILABLE, None)
+    await store.close()
+    await store.open(BIRTH)
+    flip_first_page_of(path, "event")
+    with pytest.raises(Unavailable) as refused:
+        await store.records("default", "op_1")
+    assert refused.value.trouble is Trouble.CORRUPT
+    assert store.condition.broken.is_set()
+
+
+ROLLBACK = Rollback(at=5, size=1, seal="seal over 1", lost_size=9, lost_seal="seal over 9")
+
+
+async def test_a_rollback_that_can_not_be_noted_begins_no_incarnation(
+    writer: Writer, store: SqliteStore, path: Path
+) -> None:
+    await writer.keep(summary("op_1"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE rollback RENAME TO elsewhere")
+    with pytest.raises(Unavailable, match="no such table"):
+        await store.begin_incarnation(ROLLBACK)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE elsewhere RENAME TO rollback")
+    await writer.keep(summary("op_2"))
+    assert (await store.reopen()).epoch == 1
+    assert await store.rollbacks() == []
+
+
+async def test_erasing_that_fails_in_the_middle_forgets_nothing(writer: Writer, store: SqliteStore, path: Path) -> None:
+    told = summary("op_1", requested_by="Jane Roe of 12 Elm Street")
+    await writer.keep(told, payloads=[PayloadRow(1, "input", b"sealed")])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER stays BEFORE DELETE ON payload BEGIN SELECT raise(ABORT, 'it stays'); END")
+    with pytest.raises(Unavailable, match="it stays"):
+        await store.erase("default", "op_1")
+    kept = await store.kept("default", "op_1")
+    assert kept is not None
+    assert (kept.summary, kept.payload_key) == (told, b"wrapped")
+    await writer.keep(summary("op_2"))
 
 
 async def test_erased_words_are_gone_from_the_files(writer: Writer, store: SqliteStore, path: Path) -> None:

@@ -1,7 +1,9 @@
 """What an error means: a word for callers, whatever SQLite calls it."""
 
 import errno
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from structlog.testing import capture_logs
 
 from hmsactd.store.condition import Condition
 from hmsactd.store.errors import Trouble, Unavailable
-from hmsactd.store.trouble import SENTENCES, trouble_of, unavailable
+from hmsactd.store.trouble import ROOM_MIN_BYTES, SENTENCES, free_bytes, trouble_of, unavailable
 
 
 def error_of(code: int) -> sqlite3.Error:
@@ -56,6 +58,40 @@ def test_so_has_every_error_of_the_system(number: int, expected: Trouble, tmp_pa
     assert trouble_of(OSError(number, "said by the system"), tmp_path) is expected
 
 
+def disk(*, free: int = 2**40, flags: int = 0) -> Callable[[Path], os.statvfs_result]:
+    """What the system says of a disk with so much room."""
+    said = os.statvfs_result((4096, 4096, 2**40, 2**40, free // 4096, 99, 99, 99, flags, 255))
+    return lambda _: said
+
+
+@pytest.mark.parametrize(
+    ("code", "there", "expected"),
+    [
+        (sqlite3.SQLITE_IOERR_WRITE, disk(free=ROOM_MIN_BYTES - 4096), Trouble.DISK_FULL),
+        (sqlite3.SQLITE_IOERR_WRITE, disk(free=ROOM_MIN_BYTES), Trouble.IO_ERROR),
+        (sqlite3.SQLITE_IOERR_WRITE, disk(flags=os.ST_RDONLY), Trouble.READ_ONLY),
+        (sqlite3.SQLITE_CANTOPEN, disk(free=0), Trouble.DISK_FULL),
+        (sqlite3.SQLITE_CANTOPEN, disk(flags=os.ST_RDONLY), Trouble.READ_ONLY),
+        (sqlite3.SQLITE_CORRUPT, disk(free=0), Trouble.CORRUPT),
+    ],
+)
+def test_what_sqlite_calls_an_error_of_the_disk_is_named_by_asking_the_disk(
+    code: int,
+    there: Callable[[Path], os.statvfs_result],
+    expected: Trouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "statvfs", there)
+    assert trouble_of(error_of(code), tmp_path) is expected
+
+
+def test_a_disk_that_is_gone_says_nothing_more_about_an_error(tmp_path: Path) -> None:
+    assert trouble_of(error_of(sqlite3.SQLITE_IOERR), tmp_path / "gone") is Trouble.IO_ERROR
+    with pytest.raises(FileNotFoundError):
+        free_bytes(tmp_path / "gone")
+
+
 def test_no_memory_is_told_as_such(tmp_path: Path) -> None:
     failed = unavailable(MemoryError(), tmp_path)
     assert (failed.trouble, str(failed)) == (Trouble.UNAVAILABLE, "the database does not answer (out of memory)")
@@ -89,3 +125,13 @@ def test_what_is_broken_is_never_well_again() -> None:
         condition.recovered()
     assert condition.broken.is_set()
     assert condition.trouble is not None
+
+
+def test_damage_is_said_once_however_many_meet_it() -> None:
+    condition, heard = Condition(), list[str | None]()
+    condition.on_change(lambda trouble: heard.append(trouble.reason if trouble else None))
+    with capture_logs() as lines:
+        for _ in range(100):
+            condition.break_down(Unavailable("damaged", Trouble.CORRUPT))
+    assert heard == ["STORE_CORRUPT"]
+    assert [line["log_level"] for line in lines] == ["critical"]

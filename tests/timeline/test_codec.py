@@ -1,7 +1,7 @@
 """Events as records hold them, and back."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import get_args
 
 import pytest
@@ -142,6 +142,26 @@ def test_no_class_has_a_field_that_records_cannot_hold() -> None:
     for kind in KINDS.values():
         own = {field.name for field in fields(kind.event_class)} - {"at", "by", "instance", "attempt"}
         assert {*kind.data_names, *kind.payload_names} == own
+
+
+def test_a_field_that_records_cannot_hold_is_refused_when_its_class_is_read() -> None:
+    @dataclass
+    class Weighed:
+        weight: float
+
+    with pytest.raises(TypeError, match="no record can hold the field weight of type"):
+        codec._writer(fields(Weighed)[0])
+
+
+def test_more_flows_than_are_remembered_are_written_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "FLOWS_REMEMBERED", 3)
+    monkeypatch.setattr(codec, "_flow_texts", {})
+    begun = one_of_every_kind()[0]
+    assert isinstance(begun, e.OperationStarted)
+    flows = [replace(begun.flow, name=f"flow_{number}") for number in range(8)]
+    for flow in [*flows, *flows]:
+        assert codec.decode(record_of(replace(begun, flow=flow), 1)) == replace(begun, flow=flow)
+        assert len(codec._flow_texts) <= 3
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

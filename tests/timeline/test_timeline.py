@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from hmsact.record import leaf_hash
 
 from hmsactd.core import events as e
 from hmsactd.store.errors import DataRefused, Fenced, Trouble, Unavailable
+from hmsactd.store.job import JobForgotten
 from hmsactd.store.memory import MemoryStore
 from hmsactd.store.sqlite import DATABASE_FILE, SqliteStore
-from hmsactd.store.store import Batch, Log, RequestRow, Store
+from hmsactd.store.store import Batch, Log, LogRow, RequestRow, Store
 from hmsactd.timeline import committer
 from hmsactd.timeline.keys import fresh_keys
 from hmsactd.timeline.payloads import commit_words
@@ -340,6 +342,7 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.failures: list[str] = []
         self.reopening_fails = 0
+        self.reopened = 0
         self.writes = 0
 
     async def write(self, batch: Batch) -> dict[int, Exception]:
@@ -349,6 +352,8 @@ class FailingStore(MemoryStore):
             case "after":
                 await super().write(batch)
                 raise Unavailable("the disk did not answer")
+            case "damaged":
+                raise Unavailable("the database is damaged", Trouble.CORRUPT)
             case "lost":
                 raise Fenced("another process has written to the log")
             case _:
@@ -359,6 +364,7 @@ class FailingStore(MemoryStore):
         if self.reopening_fails:
             self.reopening_fails -= 1
             raise Unavailable("the disk is still full", Trouble.DISK_FULL)
+        self.reopened += 1
         return await super().reopen()
 
 
@@ -379,6 +385,51 @@ async def test_after_a_failed_write_the_log_goes_on_from_what_was_kept() -> None
         assert timelines.size == 5
     async with running(store, KEYS) as timelines:
         assert timelines.size == 5
+
+
+async def test_whoever_has_left_is_told_nothing_and_those_who_wait_are_told_why() -> None:
+    store = FailingStore()
+    async with running(store, KEYS) as timelines:
+        loop = asyncio.get_running_loop()
+        left, stayed = (
+            loop.create_task(append(timelines.new("default", f"op_{number}"), started())) for number in (1, 2)
+        )
+        noted, unheard = (
+            loop.create_task(timelines.note(JobForgotten("default", f"job_{number}", 1))) for number in (1, 2)
+        )
+        await asyncio.sleep(0)
+        store.failures = ["before"]
+        left.cancel()
+        unheard.cancel()
+        await asyncio.wait([left, stayed, noted, unheard])
+        assert left.cancelled()
+        assert unheard.cancelled()
+        for told in (stayed, noted):
+            assert isinstance(told.exception(), Unavailable)
+        # And when it does not fail, nobody minds either.
+        unheard = loop.create_task(timelines.note(JobForgotten("default", "job_3", 1)))
+        await asyncio.sleep(0)
+        unheard.cancel()
+        await timelines.note(JobForgotten("default", "job_4", 1))
+
+
+async def test_more_than_may_wait_is_refused(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    monkeypatch.setattr(committer, "WAITING_MAX", 3)
+    timelines = await Timelines.open(store, KEYS)
+    loop = asyncio.get_running_loop()
+    waiting: list[asyncio.Task[Receipt] | asyncio.Task[None]] = [
+        loop.create_task(append(timelines.new("default", f"op_{number}"), started())) for number in range(2)
+    ]
+    waiting.append(loop.create_task(timelines.note(JobForgotten("default", "job_1", 1))))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="3 appends wait already"):
+        await append(timelines.new("default", "op_9"), started())
+    with pytest.raises(Unavailable, match="3 appends wait already"):
+        await timelines.note(JobForgotten("default", "job_9", 1))
+    await timelines.close()
+    for refused in waiting:
+        with pytest.raises(Unavailable, match="stopped"):
+            await refused
 
 
 async def test_while_the_disk_fails_every_append_is_told_why_and_then_it_goes_on_by_itself(
@@ -415,6 +466,16 @@ async def test_a_log_that_is_not_what_was_sealed_after_a_failure_is_broken_for_g
             await append(timelines.new("default", "op_2"), started())
         assert refused.value.trouble is Trouble.CORRUPT
         assert store.writes == 1, "nothing is written any more"
+
+
+async def test_a_store_that_says_it_is_damaged_is_not_opened_anew() -> None:
+    store = FailingStore()
+    async with running(store, KEYS) as timelines:
+        store.failures = ["damaged"]
+        with pytest.raises(Unavailable):
+            await append(timelines.new("default", "op_1"), started())
+        await store.condition.broken.wait()
+        assert store.reopened == 0
 
 
 async def test_a_daemon_that_lost_its_log_stops() -> None:
@@ -467,6 +528,74 @@ async def test_a_follower_is_told_of_its_own_operation_once_for_many_appends(tim
         await append(mine, step_started(attempt=2))
         await waiting
     assert timelines.follower_count == 0
+
+
+async def test_of_two_followers_one_may_leave_and_the_other_goes_on_hearing(timelines: Timelines) -> None:
+    with timelines.follow("default", "op_1") as stays:
+        with timelines.follow("default", "op_1"):
+            assert timelines.follower_count == 2
+        assert timelines.follower_count == 1
+        await append(timelines.new("default", "op_1"), started())
+        await stays.changed()
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+async def test_the_whole_log_is_read_by_position_followed_or_not(timelines: Timelines, is_followed: bool) -> None:
+    for number in range(6):
+        at = BEGAN + number // 2 * SECOND
+        with timelines.follow_log() if is_followed else nullcontext() as follower:
+            await append(timelines.new("default" if number % 2 else "other", f"op_{number}"), started(at))
+            if follower is not None:
+                await follower.changed()
+                # Whoever follows reads what lies behind the head without the store.
+                assert [row.index for row in await timelines.log(number, 99, 100_000)] == [number]
+    rows = await timelines.log(0, 99, 100_000)
+    assert [(row.index, row.namespace, row.operation) for row in rows] == [
+        (number, "default" if number % 2 else "other", f"op_{number}") for number in range(6)
+    ]
+    assert await timelines.log(4, 5, 1) == rows[4:5]
+    assert await timelines.log(6, 99, 1) == []
+    assert [await timelines.position_at(BEGAN + offset) for offset in (-1, 0, 1, SECOND, 2 * SECOND, 3 * SECOND)] == [
+        *(0, 0, 2, 2, 4, 6)
+    ]
+
+
+async def test_what_was_written_while_somebody_followed_is_read_from_memory_and_then_forgotten() -> None:
+    store = CountingStore()
+    async with running(store, KEYS) as timelines:
+        await append(timelines.new("default", "op_0"), started())
+        with timelines.follow_log():
+            for number in (1, 2):
+                await append(timelines.new("default", f"op_{number}"), started())
+            assert [row.index for row in await timelines.log(1, 3, 100_000)] == [1, 2]
+            assert await timelines.seal_within(1, 3) == (3, timelines.last_seal)
+            assert store.logs_read == 0
+            assert [row.index for row in await timelines.log(0, 3, 100_000)] == [0, 1, 2]
+            assert store.logs_read == 1
+        await append(timelines.new("default", "op_3"), started())
+        assert [row.index for row in await timelines.log(1, 4, 100_000)] == [1, 2, 3]
+        assert store.logs_read == 2
+
+
+class CountingStore(MemoryStore):
+    """Counts how often the log is read from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logs_read = 0
+
+    async def log(self, start: int, end: int, bytes_max: int) -> list[LogRow]:
+        self.logs_read += 1
+        return await super().log(start, end, bytes_max)
+
+
+async def test_what_a_follower_has_joins_what_comes_later(timelines: Timelines) -> None:
+    leaves = [(await append(timelines.new("default", f"op_{number}"), started())).leaf for number in range(11)]
+    assert await timelines.frontier(11) == [naive.root(leaves[:8]), naive.root(leaves[8:10]), leaves[10]]
+    assert await timelines.consistency(5, 11) == naive.consistency(5, leaves)
+    assert await timelines.seal_within(0, 11) == (11, timelines.last_seal)
+    assert (await timelines.seal_within(0, 5) or (0, ""))[0] == 5
+    assert await timelines.seal_within(11, 99) is None
 
 
 async def test_followers_hear_of_what_a_failed_write_had_kept() -> None:

@@ -100,6 +100,18 @@ async def test_consistency_is_proved_as_the_rfc_says(size: int) -> None:
         assert is_consistent(earlier, naive.root(LEAVES[:earlier]), size, root, proof)
 
 
+@pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (0, 0)])
+async def test_a_leaf_outside_the_tree_has_no_proof(index: int, size: int) -> None:
+    with pytest.raises(ValueError, match="the index lies outside the tree"):
+        await Proofs(fetching(LEAVES, [])).inclusion(index, size)
+
+
+@pytest.mark.parametrize(("size", "later_size"), [(0, 5), (6, 5), (0, 0)])
+async def test_no_proof_joins_a_tree_with_an_earlier_one_or_with_none(size: int, later_size: int) -> None:
+    with pytest.raises(ValueError, match="a consistency proof joins a tree of at least one leaf with a later one"):
+        await Proofs(fetching(LEAVES, [])).consistency(size, later_size)
+
+
 async def test_proofs_across_many_blocks_hold() -> None:
     size = BLOCK * BLOCK + 3 * BLOCK + 77
     edge, kept, leaves = Edge(), list[NodeRow](), [number.to_bytes(32, "big") for number in range(size)]
