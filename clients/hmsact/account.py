@@ -34,9 +34,10 @@ class Wait:
 
     `kind` is "worker", "report", "completion", "decision", "operator", "clock", "resume" or empty; `who` the service or
     the role, `name` the step or checkpoint. `due_time` is when that is, or was, due, `overdue_ms` how long it has been.
-    `claimed_by`, `assigned_to` and `excluded` (who may not decide) are "issuer:subject". `workers` is how many are
-    connected, None unless one is awaited; `heard_time` the last sign of life of the worker that has the step;
-    `completion_due_time` by when a step that was deferred has to be completed.
+    `claimed_by`, `assigned_to`, `excluded` and `started_for` (who may not decide, because they started the operation or
+    had it started) are "issuer:subject". `workers` is how many are connected, None unless one is awaited; `heard_time`
+    the last sign of life of the worker that has the step; `completion_due_time` by when a step that was deferred has to
+    be completed.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Wait:
     workers: int | None
     heard_time: datetime | None
     completion_due_time: datetime | None
+    started_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def _wait(message: account_pb2.AccountWait) -> Wait:
         claimed_by=message.claimed_by,
         assigned_to=message.assigned_to,
         excluded=message.excluded,
+        started_for=message.started_for,
         workers=message.workers if message.HasField("workers") else None,
         heard_time=time_or_none(message, "heard_time"),
         completion_due_time=time_or_none(message, "completion_due_time"),

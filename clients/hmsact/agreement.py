@@ -26,6 +26,7 @@ def differences(event: event_pb2.Event, told: dict[str, Any]) -> list[str]:
         ),
         "kind of principal": (word(principal_pb2.PrincipalKind.DESCRIPTOR, event.principal.kind), who["kind"]),
         "responsible": (event.principal.responsible, who.get("responsible", "")),
+        "on behalf of": (event.principal.on_behalf_of, who.get("on_behalf_of", "")),
         "subject": (
             (event.subject.name, event.subject.instance, event.subject.attempt),
             (subject.get("name", ""), subject.get("instance", 0), subject.get("attempt", 0)),

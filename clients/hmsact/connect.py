@@ -6,7 +6,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -35,11 +35,19 @@ class Target:
     timeout_s: float
     token: str | None = field(repr=False)
     credentials: grpc.ChannelCredentials | None = field(repr=False)
+    on_behalf_of: str | None = field(default=None, repr=False)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What every call carries to say who is calling."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+        """What every call carries to say who is calling, and for whom."""
+        own = () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+        return own if self.on_behalf_of is None else (*own, ("hmsact-on-behalf-of", self.on_behalf_of))
+
+    def for_person(self, token: str) -> Target:
+        """The same for the person whose token it is; raises InvalidArgument for one that no header can carry."""
+        if not _is_sendable(token):
+            raise InvalidArgument("the token of the person is empty, or no header can carry it", reason="BAD_TOKEN")
+        return replace(self, on_behalf_of=token)
 
     @property
     def options(self) -> tuple[tuple[str, str | int], ...]:
@@ -84,7 +92,7 @@ def target(
     token = (environment.get("HMSACT_TOKEN") if token is None else token) or None
     if tls is None:
         tls = environment.get("HMSACT_CA") or None
-    if token is not None and not (token.isascii() and token.isprintable()):
+    if token is not None and not _is_sendable(token):
         raise InvalidArgument("the token has characters that no header can carry", reason="BAD_TOKEN")
     credentials = _credentials(address, tls, environment)
     if token is not None and credentials is None and tls is not False and not _is_local(address):
@@ -96,6 +104,10 @@ def target(
         token=token,
         credentials=credentials,
     )
+
+
+def _is_sendable(token: str) -> bool:
+    return token != "" and token.isascii() and token.isprintable()
 
 
 def _credentials(address: str, tls: Tls, environment: Mapping[str, str]) -> grpc.ChannelCredentials | None:

@@ -113,8 +113,13 @@ class OperationFacts:
 
     @property
     def requested_by(self) -> str:
-        """For whom it was started, as the starter asserted."""
+        """For whom it was started: as the starter asserted, else the person on whose behalf that was done."""
         return self._fetched().requested_by
+
+    @property
+    def is_requested_by_verified(self) -> bool:
+        """True if `requested_by` had signed in, and False if it is what the starter asserted."""
+        return self._fetched().is_requested_by_verified
 
     @property
     def awaited(self) -> Awaited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hmsact.plain import word
@@ -13,7 +14,8 @@ class Principal:
     """An authenticated actor; issuer and subject together name it.
 
     `kind` is "person", "service", "agent" or "system", `roles` those it held when it acted ("*": every one),
-    `method` how it was authenticated, and `responsible` the person behind an agent, as "issuer:subject".
+    `method` how it was authenticated. `responsible` is the person behind an agent, `on_behalf_of` the person a program
+    acts for, who had signed in; both are "issuer:subject".
     """
 
     kind: str
@@ -22,6 +24,7 @@ class Principal:
     roles: tuple[str, ...] = ()
     method: str = ""
     responsible: str = ""
+    on_behalf_of: str = ""
 
     @property
     def id(self) -> str:
@@ -42,7 +45,11 @@ class Identity:
 
 def subject_of(id: str) -> str:  # noqa: A002 - principals are named by ids
     """The subject of an "issuer:subject": how people call somebody."""
-    return id.partition(":")[2] or id
+    return _ISSUER.sub("", id, count=1) or id
+
+
+# Of an address, also with a port or a path, or a plain name. Where an issuer ends is only guessed, to show the rest.
+_ISSUER = re.compile(r"^(https?://[^:/]+(:[0-9]{1,5}(?=[:/]))?(/[^:]*)?|[^:]*):")
 
 
 def principal_of(message: principal_pb2.Principal) -> Principal:
@@ -54,6 +61,7 @@ def principal_of(message: principal_pb2.Principal) -> Principal:
         roles=tuple(message.roles),
         method=message.method,
         responsible=message.responsible,
+        on_behalf_of=message.on_behalf_of,
     )
 
 

@@ -108,8 +108,13 @@ def _person(event: Event) -> str:
     return subject_of(event.data.get("person", "")) or event.principal.subject
 
 
+def _for(event: Event) -> str:
+    person = event.principal.on_behalf_of
+    return f" for {subject_of(person)}" if person else ""
+
+
 _HAPPENINGS: dict[str, Callable[[Event], str]] = {
-    "operation_started": lambda event: f"started by {event.principal}",
+    "operation_started": lambda event: f"started by {event.principal}{_for(event)}",
     "operation_paused": lambda event: f"paused by {event.principal}",
     "operation_resumed": lambda event: f"resumed by {event.principal}",
     "operation_cancelled": lambda event: f"cancelled by {event.principal}",

@@ -134,7 +134,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_principal(value: Any) -> bool:
-    if not isinstance(value, dict) or value.keys() - {"responsible"} != {
+    if not isinstance(value, dict) or value.keys() - {"responsible", "on_behalf_of"} != {
         "kind",
         "issuer",
         "subject",

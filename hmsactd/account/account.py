@@ -23,7 +23,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What an open operation waits for; `who` is a service or a role, `excluded` who may not decide."""
+    """What an open operation waits for; `who` is a service or a role, `excluded` and `started_for` may not decide."""
 
     kind: str
     who: str = ""
@@ -37,6 +37,7 @@ class Wait:
     claimed_by: str | None = None
     assigned_to: str | None = None
     excluded: str | None = None
+    started_for: str | None = None
     workers: int | None = None
     heard_at: int | None = None
     completion_due_at: int | None = None

@@ -53,9 +53,13 @@ def wait_of(operation: Operation, attended: Attended, now: int) -> Wait | None:
             at = replace(at, who=item.definition.role)
             if item.state is not CheckpointState.PENDING:
                 return at
-            excluded = operation.started_by.person
             return replace(
-                at, kind="decision", claimed_by=item.claimed_by, assigned_to=item.assigned_to, excluded=excluded
+                at,
+                kind="decision",
+                claimed_by=item.claimed_by,
+                assigned_to=item.assigned_to,
+                excluded=operation.started_by.person,
+                started_for=operation.started_by.on_behalf_of,
             )
         case _:
             assert_never(item)
@@ -153,6 +157,8 @@ class Headline:
             starter = self._operation.started_by
             who = "who" if wait.excluded == starter.id else f"for whom {starter.subject}"
             yield f"{person(wait.excluded)}, {who} started the operation, may not decide it."
+        if wait.started_for is not None:
+            yield f"{person(wait.started_for)}, on whose behalf the operation was started, may not decide it."
 
     def _due(self, what: str, clock: SlaClock | None) -> str:
         if clock is None:

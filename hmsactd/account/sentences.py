@@ -17,6 +17,7 @@ REFUSALS = {
     "NOT_A_PERSON": "only people decide",
     "ROLE_MISSING": "that takes a role that they lack",
     "STARTED_BY_CALLER": "whoever started an operation does not decide it",
+    "STARTED_FOR_CALLER": "whoever an operation was started for does not decide it",
     "CLAIMED_BY_ANOTHER": "somebody else had taken it on",
 }
 """Why decisions are refused, in words."""

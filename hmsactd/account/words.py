@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import assert_never
 
 from hmsactd.account.spoken import quote
-from hmsactd.core.principal import Principal, PrincipalKind
+from hmsactd.core.principal import Principal, PrincipalKind, subject_of
 
 SERVICE_SUBJECT = "svc/"
 
@@ -20,22 +19,19 @@ def name_of(name: str) -> str:
 
 
 def actor(who: Principal) -> str:
-    """Whoever acts: the person's name, the service, the agent with whoever is responsible for it."""
-    match who.kind:
-        case PrincipalKind.SERVICE:
-            return who.subject.removeprefix(SERVICE_SUBJECT)
-        case PrincipalKind.AGENT:
-            responsible = f" (an agent; {person(who.responsible)} is responsible for it)" if who.responsible else ""
-            return who.subject + (responsible or " (an agent)")
-        case PrincipalKind.PERSON | PrincipalKind.SYSTEM:
-            return who.subject
-        case _:
-            assert_never(who.kind)
+    """Whoever acts: the person's name; a service or an agent, with who is responsible for it and whom it acts for."""
+    facts = []
+    if who.kind is PrincipalKind.AGENT:
+        facts.append(f"an agent; {person(who.responsible)} is responsible for it" if who.responsible else "an agent")
+    if who.on_behalf_of is not None:
+        facts.append(f"for {person(who.on_behalf_of)}, who had signed in")
+    name = who.subject.removeprefix(SERVICE_SUBJECT) if who.kind is PrincipalKind.SERVICE else who.subject
+    return f"{name} ({'; '.join(facts)})" if facts else name
 
 
 def person(who: str) -> str:
     """A person by "issuer:subject", as people call them."""
-    return who.partition(":")[2] or who
+    return subject_of(who)
 
 
 def a_role(role: str) -> str:

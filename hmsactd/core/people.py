@@ -24,7 +24,7 @@ def may_decide(operation: Operation, checkpoint: CheckpointItem, by: Principal) 
 
 
 def may_hold(operation: Operation, checkpoint: CheckpointItem, who: Principal) -> None:
-    """Whoever a checkpoint is given to: a person with the role, who did not start the operation."""
+    """Whoever a checkpoint is given to: a person with the role, who did not start the operation, nor had it started."""
     name, role = checkpoint.definition.name, checkpoint.definition.role
     if who.kind is not PrincipalKind.PERSON:
         raise Rejected(Ground.PERMISSION, "NOT_A_PERSON", f"{who.id} is not a person: only people decide checkpoints")
@@ -34,11 +34,24 @@ def may_hold(operation: Operation, checkpoint: CheckpointItem, who: Principal) -
         raise Rejected(
             Ground.PERMISSION, "STARTED_BY_CALLER", f"{who.id} started the operation, so somebody else decides {name}"
         )
+    if who.id == operation.started_by.on_behalf_of:
+        raise Rejected(
+            Ground.PERMISSION,
+            "STARTED_FOR_CALLER",
+            f"the operation was started on behalf of {who.id}, so somebody else decides {name}",
+        )
 
 
 def may_skip(operation: Operation, by: Principal) -> None:
-    """Anybody with the permission but whoever started the operation."""
-    if by.id == operation.started_by.id or (by.person is not None and by.person == operation.started_by.person):
+    """Anybody with the permission but whoever started the operation, had it started, or acts for one of those."""
+    starter = operation.started_by
+    if by.id == starter.id or (starter.person is not None and starter.person in by.people):
         raise Rejected(
             Ground.PERMISSION, "STARTED_BY_CALLER", f"{by.id} started the operation, so somebody else skips its steps"
+        )
+    if starter.on_behalf_of is not None and starter.on_behalf_of in by.people:
+        raise Rejected(
+            Ground.PERMISSION,
+            "STARTED_FOR_CALLER",
+            f"the operation was started on behalf of {starter.on_behalf_of}, so somebody else skips its steps",
         )

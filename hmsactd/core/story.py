@@ -55,7 +55,7 @@ def advance(story: Story) -> None:
     elif isinstance(item, CheckpointItem) and item.state is CheckpointState.AHEAD:
         digest = shown_digest(operation, item)
         role, assigned_to = item.definition.role, item.definition.assigned_to
-        if assigned_to == operation.started_by.person:
+        if assigned_to in operation.started_by.people:
             # Assigned to whoever may not decide it, it would wait for the wrong person.
             assigned_to = None
         story.add(e.CheckpointPending(story.now, DAEMON, item.instance, role, digest, assigned_to))

@@ -6,7 +6,7 @@ million decisions that are awaited cost nothing but the few that come of age.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import structlog
@@ -32,8 +32,8 @@ PAGE = 500
 class Directory(Protocol):
     """Knows who holds which role."""
 
-    def anyone_entitled(self, role: str, except_person: str | None) -> bool:
-        """True if somebody else than this person holds the role."""
+    def anyone_entitled(self, role: str, except_people: Collection[str]) -> bool:
+        """True if somebody else than these people holds the role."""
 
 
 class Attendance:
@@ -77,7 +77,7 @@ class Attendance:
                 ripe = [summary for summary in page if (summary.awaits_since or 0) <= until]
                 for summary in ripe:
                     self._position[namespace] = (summary.awaits_since or 0, summary.operation)
-                    if not self._directory.anyone_entitled(summary.awaits_who, summary.person):
+                    if not self._directory.anyone_entitled(summary.awaits_who, summary.people):
                         self._ask(namespace, summary.operation)
                 if len(ripe) < PAGE:
                     break
@@ -90,7 +90,7 @@ class Attendance:
         item = operation.current
         if not isinstance(item, CheckpointItem):
             return None
-        if self._directory.anyone_entitled(item.definition.role, operation.started_by.person):
+        if self._directory.anyone_entitled(item.definition.role, operation.started_by.people):
             return None
         return NobodyEntitled(DAEMON, item.instance)
 

@@ -75,8 +75,10 @@ def summarise(namespace: str, operation_id: str, operation: Operation, given: Gi
         started_by=operation.started_by.id,
         key=given.key,
         labels=given.labels,
-        requested_by=given.requested_by,
+        # Found by the person it is for, whether they have signed in or are named by whoever started it.
+        requested_by=given.requested_by or operation.started_by.on_behalf_of,
         person=operation.started_by.person,
+        on_behalf_of=operation.started_by.on_behalf_of,
     )
 
 

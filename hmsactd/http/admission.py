@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from hmsactd.errors import Unauthenticated, Unavailable
+from hmsactd.identity.authenticate import ON_BEHALF_OF
 from hmsactd.identity.credential import NotKnownYet
 from hmsactd.identity.identity import Identity
 
@@ -23,7 +24,8 @@ def admitting(identity: Identity, permission: str) -> Callable[[Request], Awaita
     async def admit(request: Request) -> None:
         if any(name in request.query_params for name in TOKEN_PARAMETERS):
             raise HTTPException(HTTPStatus.BAD_REQUEST, "a token in an address is everybody's: send it as a header")
-        headers = request.headers.items()
+        # Pages are read by whoever asks, for nobody else.
+        headers = [(name, value) for name, value in request.headers.items() if name != ON_BEHALF_OF]
         try:
             try:
                 principal = identity.credential_of(headers).principal

@@ -72,8 +72,10 @@ class Claims:
     name: str = ""
     email: str = ""
     client: str = ""
-    acts: str = ""
-    """Who uses the token on behalf of the subject (`act.sub`, RFC 8693); "" if the person does."""
+    """The client that uses the token, as "ISSUER:CLIENT": the actor of an exchanged one, else the one that it was given
+    to; "" if it doesn't say."""
+    is_of_an_actor: bool = False
+    """True if it says itself that somebody uses it for the subject (`act`, RFC 8693)."""
     level: str = ""
     """How strong the sign-in was (`acr`)."""
     signed_in_at: int | None = None
@@ -204,8 +206,9 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
             "TOKEN_AUDIENCE", f"the token is not for this daemon (its audience is not {issuer.audience})"
         )
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not subject.isprintable():
-        raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub)")
+    # In ASCII, by OpenID Connect Core, 2: no record holds anything else.
+    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not _is_plain(subject):
+        raise Unauthenticated("TOKEN_SUBJECT", "the token names nobody (sub), or not in printable ASCII")
     if subject in (claims.get("client_id"), claims.get("azp")):
         # Got with the client's own credentials, without anybody who signed in (RFC 9068, 2.2): no program decides.
         raise Unauthenticated(
@@ -225,8 +228,8 @@ def _read(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Claims:
         _roles(claims, issuer.roles_claim),
         _text(claims, "name"),
         _text(claims, "email"),
-        _text(claims, "client_id") or _text(claims, "azp"),
-        _acting(claims),
+        _client(claims, issuer.url),
+        "act" in claims,
         _text(claims, "acr"),
         _time(claims, "auth_time"),
     )
@@ -244,9 +247,20 @@ def _roles(claims: Mapping[str, Any], path: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(role for role in here[:ROLES_MAX] if isinstance(role, str)))
 
 
-def _acting(claims: Mapping[str, Any]) -> str:
-    act = claims.get("act")
-    return _text(act, "sub") if isinstance(act, dict) else ""
+def _client(claims: Mapping[str, Any], issuer: str) -> str:
+    """Who uses the token. Where it names an actor, the client that it was given to may be another; actors before this
+    one, nested within it, say nothing (RFC 8693, 4.1).
+    """
+    name = _text(claims, "client_id") or _text(claims, "azp")
+    if "act" in claims:
+        act = claims["act"] if isinstance(claims["act"], dict) else {}
+        # Names are an issuer's own: that of another's client may be the same by chance, or by somebody's intent.
+        name, issuer = _text(act, "sub"), _text({"iss": issuer} | act, "iss")
+    return f"{issuer}:{name}" if issuer and name else ""
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

@@ -61,7 +61,7 @@ def sign_in(said: IdentitySection, data: Path | None, clock: Clock) -> SignIn:
 def _workload(name: str, said: IdentitySection) -> Workload:
     about = said.workloads[name]
     kind = PrincipalKind(about.kind)
-    return Workload(name, kind, about.certificate, about.serves, about.roles, about.responsible)
+    return Workload(name, kind, about.certificate, about.serves, about.roles, about.responsible, about.clients)
 
 
 def _person(person: str, issuers: Iterable[str], roles: tuple[str, ...]) -> Principal:

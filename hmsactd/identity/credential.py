@@ -14,6 +14,10 @@ class Credential(NamedTuple):
 
     principal: Principal
     ends_at: int | None = None
+    client: str = ""
+    """Of a person's token: the client that uses it, as "ISSUER:CLIENT"; "" if it doesn't say."""
+    is_of_an_actor: bool = False
+    """True for a person's token that says itself that somebody else uses it."""
 
 
 class Asked(Enum):

@@ -47,6 +47,11 @@ class Tokens:
         return None if principal is None else Credential(principal)
 
 
+def may_act_for(principal: Principal, person: Principal) -> bool:
+    """True if both are chosen by a token: nobody has signed in at all."""
+    return principal.issuer == person.issuer == ISSUER
+
+
 def serves(principal: Principal, svc: str) -> bool:
     """True for the service of that name, as a token has chosen it."""
     return principal.issuer == ISSUER and principal.subject == SERVICE_SUBJECT + svc

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from hmsactd.clock import real_time
 from hmsactd.core.principal import Principal, PrincipalKind
-from hmsactd.errors import Unauthenticated
+from hmsactd.errors import PermissionDenied, Unauthenticated
 from hmsactd.identity import dev
-from hmsactd.identity.authenticate import Metadata, bearer_token
+from hmsactd.identity.authenticate import ON_BEHALF_OF, Metadata, bearer_token, token_on_behalf
 from hmsactd.identity.credential import Asked, Credential, Door
 from hmsactd.identity.permissions import EVERYTHING, OPERATE, SERVE, Permissions
 from hmsactd.identity.workload import Certificates, Workload
@@ -34,6 +35,7 @@ class Identity:
         self._doors = doors
         self._certificates = certificates
         self._permissions = permissions or Permissions()
+        self._clients = {each.principal("").id: frozenset(each.clients) for each in (workloads or {}).values()}
         self._serves = {each.principal("").id: frozenset(each.serves) for each in (workloads or {}).values()}
         self._people = {person.id: person for person in directory}
         self._kept = len(self._people)
@@ -45,10 +47,16 @@ class Identity:
     def credential_of(
         self, metadata: Metadata, certificate: bytes | None = None, asked: Asked = Asked.ANYBODY
     ) -> Credential:
-        """Whom a request stands for, by its headers and the certificate of its connection; raises Unauthenticated.
+        """Whom a request stands for, by its headers and the certificate of its connection, and whom they act for.
 
-        Where there are both, a request for a workload is the certificate's, and every other the token's.
+        Where there are both, a request for a workload is the certificate's, and every other the token's. Raises
+        Unauthenticated, and PermissionDenied for somebody who may not act for the person whose token they show.
         """
+        credential = self._own_credential(metadata, certificate, asked)
+        token = token_on_behalf(metadata)
+        return credential if token is None else self._on_behalf(credential, token)
+
+    def _own_credential(self, metadata: Metadata, certificate: bytes | None, asked: Asked) -> Credential:
         token = bearer_token(metadata)
         if certificate is not None and self._certificates is not None and (token is None or asked is Asked.WORKLOAD):
             return self._certificates.credential(certificate, self._now())
@@ -56,14 +64,50 @@ class Identity:
             if self._without_token is not None:
                 return Credential(self._without_token)
             raise Unauthenticated("TOKEN_MISSING", 'nobody is signed in: send "authorization: Bearer TOKEN"')
+        credential = self._shown(token)
+        if credential.is_of_an_actor:
+            raise Unauthenticated(
+                "TOKEN_OF_AN_ACTOR",
+                f"the token is used for somebody (act): show it as {ON_BEHALF_OF}, beside a credential of your own",
+            )
+        self._note(credential.principal)
+        return credential
+
+    def _shown(self, token: str) -> Credential:
         now = self._now()
         for door in self._doors:
             credential = door.credential(token, now)
             if credential is not None:
-                self._note(credential.principal)
                 return credential
         # The token is a secret, or close to one: it is not repeated.
         raise Unauthenticated("TOKEN_UNKNOWN", "the bearer token is not known here")
+
+    def _on_behalf(self, own: Credential, token: str) -> Credential:
+        """The same program, acting for the person whose token it shows; roles are never gathered from both.
+
+        Whom programs act for is not noted among those who may be entitled: citizens would push out officers.
+        """
+        by = own.principal
+        if by.kind is PrincipalKind.PERSON:
+            raise PermissionDenied("ON_BEHALF_OF_NOT_ALLOWED", f"{by.id} is a person: people act for themselves alone")
+        try:
+            shown = self._shown(token)
+        except Unauthenticated as error:
+            # Whether to sign a person in again or to mend one's own credential, has to be told apart.
+            error.reason, error.sentence = f"ON_BEHALF_OF_{error.reason}", f"{ON_BEHALF_OF}: {error.sentence}"
+            raise
+        if shown.principal.kind is not PrincipalKind.PERSON:
+            raise PermissionDenied("ON_BEHALF_OF_A_PROGRAM", f"{by.id} can't act for {shown.principal.id}: no person")
+        if shown.client not in self._clients.get(by.id, ()) and not dev.may_act_for(by, shown.principal):
+            # A token that another program has got, or was sent, is of no use to this one.
+            raise PermissionDenied(
+                "ON_BEHALF_OF_NOT_ALLOWED",
+                f"{by.id} may not act for whoever has signed in at {shown.client or 'an unnamed client'}: that is none"
+                " of its clients (identity.workloads.NAME.clients)",
+                metadata={"client": shown.client, "principal": by.id},
+            )
+        ends_at = min((at for at in (own.ends_at, shown.ends_at) if at is not None), default=None)
+        return Credential(replace(by, on_behalf_of=shown.principal.id), ends_at)
 
     def _note(self, principal: Principal) -> None:
         """Keeps in mind who has signed in, with the roles they came with: others may ask who is entitled."""
@@ -100,9 +144,9 @@ class Identity:
         """Everybody in the directory."""
         return tuple(self._people.values())
 
-    def anyone_entitled(self, role: str, except_person: str | None) -> bool:
-        """True if somebody other than `except_person` holds the role."""
-        return any(person.has_role(role) for person in self._people.values() if person.id != except_person)
+    def anyone_entitled(self, role: str, except_people: Collection[str]) -> bool:
+        """True if somebody other than `except_people` holds the role."""
+        return any(person.has_role(role) for person in self._people.values() if person.id not in except_people)
 
 
 def development() -> Identity:

@@ -60,7 +60,8 @@ class AccessTokens:
         claims = claims_of(token, self._issuers, now / SECOND)
         issuer = self._issuers[claims.issuer]
         ends_at = (claims.expires_at + issuer.leeway_s) * SECOND
-        return _Checked(Credential(self._principal(claims), ends_at), issuer, issuer.keys.current)
+        credential = Credential(self._principal(claims), ends_at, claims.client, claims.is_of_an_actor)
+        return _Checked(credential, issuer, issuer.keys.current)
 
     def _principal(self, claims: Claims) -> Principal:
         given = (*claims.roles, *self._roles.get(f"{claims.issuer}:{claims.subject}", ()))

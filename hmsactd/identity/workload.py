@@ -31,6 +31,8 @@ class Workload:
     serves: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     responsible: str | None = None
+    clients: tuple[str, ...] = ()
+    """The clients that it is to identity providers, as "ISSUER:CLIENT"."""
 
     def principal(self, method: str) -> Principal:
         """As it acts."""

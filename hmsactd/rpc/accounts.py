@@ -168,6 +168,7 @@ def _wait(wait: Wait) -> account_pb2.AccountWait:
         workers=wait.workers,
         heard_time=timestamp(wait.heard_at),
         completion_due_time=timestamp(wait.completion_due_at),
+        started_for=wait.started_for or "",
     )
 
 

@@ -176,7 +176,7 @@ def _roles(who: Principal, asked: str) -> tuple[str, ...] | None:
 
 
 def _pending(row: Summary, who: Principal) -> pb.PendingCheckpoint:
-    may = who.has_role(row.awaits_who) and row.person != who.id and row.claimed_by in (None, who.id)
+    may = who.has_role(row.awaits_who) and who.id not in row.people and row.claimed_by in (None, who.id)
     return pb.PendingCheckpoint(
         namespace=row.namespace,
         operation_id=row.operation,

@@ -10,7 +10,7 @@ from hmsact.v1 import event_pb2, operation_pb2, principal_pb2
 
 from hmsactd.core.clock import SlaClock
 from hmsactd.core.operation import CheckpointItem, Item, Operation, StepItem
-from hmsactd.core.principal import Principal
+from hmsactd.core.principal import Principal, subject_of
 from hmsactd.core.transitions import OperationState, StepState
 from hmsactd.definition.flow import ItemDefinition, StepDefinition
 from hmsactd.engine.requests import Done
@@ -40,6 +40,7 @@ def principal(who: Principal) -> principal_pb2.Principal:
         roles=who.roles,
         method=who.method,
         responsible=who.responsible or "",
+        on_behalf_of=who.on_behalf_of or "",
     )
 
 
@@ -74,7 +75,7 @@ def started(done: Done) -> operation_pb2.StartOperationResponse:
 
 def summary(row: Summary, with_words: bool) -> operation_pb2.Operation:
     """An operation as lists show it. Its key, its labels and for whom it was asked are words of its caller."""
-    issuer, _, subject = row.started_by.partition(":")
+    subject = subject_of(row.started_by)
     return operation_pb2.Operation(
         namespace=row.namespace,
         id=row.operation,
@@ -87,8 +88,12 @@ def summary(row: Summary, with_words: bool) -> operation_pb2.Operation:
         start_time=timestamp(row.started_at),
         update_time=timestamp(row.updated_at),
         end_time=timestamp(row.ended_at),
-        started_by=principal_pb2.Principal(issuer=issuer, subject=subject),
-        requested_by=(row.requested_by or "") if with_words else "",
+        started_by=principal_pb2.Principal(
+            issuer=row.started_by.removesuffix(f":{subject}"), subject=subject, on_behalf_of=row.on_behalf_of or ""
+        ),
+        # Who had signed in is no word of its caller's: the principal says it, too.
+        requested_by=(row.requested_by or "") if with_words or row.is_requester_verified else "",
+        is_requested_by_verified=row.is_requester_verified,
         awaited=_awaited(row),
         definition_digest=row.digest,
     )
@@ -224,6 +229,7 @@ def told_event(told: Mapping[str, Any], said: Payloads, cast: Cast, cursor: str,
             roles=who["roles"],
             method=who["method"],
             responsible=who.get("responsible", ""),
+            on_behalf_of=who.get("on_behalf_of", ""),
         ),
         subject=event_pb2.Subject(
             name=subject.get("name", ""), instance=subject.get("instance", 0), attempt=subject.get("attempt", 0)

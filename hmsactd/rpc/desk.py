@@ -229,6 +229,8 @@ def revision_of(request: Any) -> int | None:
 def request_key(request: Any, rpc: str, namespace: str, **told: object) -> RequestKey | None:
     """The request, if it has an id: its digest is over everything but the id, with the namespace always said.
 
+    For whom a program acts is part of what it asks, not of who asks: the same id for another person, or for nobody, is
+    refused. Were it a request of its own, one that is repeated when the person's token has ended would be done twice.
     `told` are fields that were said elsewhere, for many requests at once.
     """
     if not request.request_id:
@@ -242,4 +244,6 @@ def _digest(request: Any, **told: object) -> str:
     content.ClearField("request_id")
     for name, value in told.items():
         setattr(content, name, value)
-    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()
+    digest = hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()
+    person = caller().on_behalf_of
+    return digest if person is None else hashlib.sha256(f"{digest} for {person}".encode()).hexdigest()

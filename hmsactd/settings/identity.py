@@ -40,8 +40,15 @@ def _permission(said: str) -> str:
 
 def _person(said: str) -> str:
     issuer, _, subject = said.rpartition(":")
-    if not issuer or not subject:
+    if not issuer or not subject or not said.isascii():
         raise ValueError('is not a person: "ISSUER:SUBJECT", as in "https://idp.agency.gov:248289761001"')
+    return said
+
+
+def _client(said: str) -> str:
+    issuer, _, client = said.rpartition(":")
+    if not issuer or not client:
+        raise ValueError(f'{said!r} is not a client: "ISSUER:CLIENT", as in "https://idp.agency.gov:loans-portal"')
     return said
 
 
@@ -108,6 +115,9 @@ class WorkloadSection(Section):
     """What else it may, by the permissions of these roles. Default: none. No role lets a program decide."""
     responsible: Annotated[str, AfterValidator(_person)] | None = None
     """The person ("ISSUER:SUBJECT") who is responsible for what an agent does. Default: none; an agent needs one."""
+    clients: tuple[Annotated[str, AfterValidator(_client)], ...] = ()
+    """The clients that it is to identity providers ("ISSUER:CLIENT"): it may act for whoever has signed in there, and
+    shows it by their access token (hmsact-on-behalf-of). Default: none, it acts for nobody."""
 
     @field_validator("certificate")
     @classmethod
@@ -199,12 +209,16 @@ class IdentitySection(Section):
             for role in about.roles
             if role not in known
         ]
-        people = [about.responsible if isinstance(about, WorkloadSection) else name for name, about in said.items()]
+        theirs = [
+            who
+            for name, about in said.items()
+            for who in ((about.responsible, *about.clients) if isinstance(about, WorkloadSection) else (name,))
+        ]
         urls = [issuer.url for issuer in info.data.get("issuers", {}).values()]
         faults += [
-            f"{person} is of none of identity.issuers"
-            for person in people
-            if person is not None and not any(person.startswith(f"{url}:") for url in urls)
+            f"{who} is of none of identity.issuers"
+            for who in theirs
+            if who is not None and not any(who.startswith(f"{url}:") for url in urls)
         ]
         if faults and "roles" in info.data and "issuers" in info.data:
             raise ValueError("; ".join(faults))

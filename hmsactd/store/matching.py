@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hmsactd.store.store import Summary
 from hmsactd.store.where import SPANS, Span, Where
-from hmsactd.store.words import begins, words_of
+from hmsactd.store.words import begins
 
 
 def matches(summary: Summary, where: Where) -> bool:
@@ -50,5 +50,5 @@ def _is_when(summary: Summary, where: Where) -> bool:
 
 
 def _is_found(summary: Summary, wanted: Iterable[str]) -> bool:
-    words = words_of(summary.key, summary.requested_by, [value for _, value in summary.labels])
+    words = summary.words
     return all(f" {word}" in words or begins(word, summary.definition) for word in wanted)

@@ -474,6 +474,7 @@ def _as_born(summary: Summary, born: Summary) -> Summary:
         labels=born.labels,
         requested_by=born.requested_by,
         person=born.person,
+        on_behalf_of=born.on_behalf_of,
     )
 
 

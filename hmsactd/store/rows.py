@@ -20,6 +20,7 @@ BORN: Final = (
     "started_at",
     "started_by",
     "person",
+    "on_behalf_of",
     "key",
     "requested_by",
 )

@@ -14,6 +14,7 @@ from hmsactd.store.condition import Condition
 from hmsactd.store.job import JobRow, JobWrite, ResultRow
 from hmsactd.store.rollback import Rollback
 from hmsactd.store.where import EVERYTHING, Order, Where
+from hmsactd.store.words import words_of
 from hmsactd.value import value
 
 
@@ -21,8 +22,8 @@ from hmsactd.value import value
 class Summary:
     """Where an operation stands, for lists and for waking it up.
 
-    What it was born with (definition, digest, started_at, started_by, person, key, labels, requested_by) is kept from
-    its first append; later values of these are not looked at.
+    What it was born with (definition, digest, started_at, started_by, person, on_behalf_of, key, labels, requested_by)
+    is kept from its first append; later values of these are not looked at.
     """
 
     namespace: str
@@ -50,6 +51,23 @@ class Summary:
     labels: tuple[tuple[str, str], ...] = ()
     requested_by: str | None = None
     person: str | None = None  # who started it, or who is responsible for the agent that did
+    on_behalf_of: str | None = None  # the person a program started it for, who had signed in
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whose doing it is that it was started."""
+        return tuple(who for who in (self.person, self.on_behalf_of) if who is not None)
+
+    @property
+    def is_requester_verified(self) -> bool:
+        """True if `requested_by` is who had signed in, and not what the starter said in words of their own."""
+        return self.requested_by is not None and self.requested_by == self.on_behalf_of
+
+    @property
+    def words(self) -> str:
+        """The words it is found by. An id of a person who had signed in is none of them: each begins with https."""
+        requested_by = None if self.is_requester_verified else self.requested_by
+        return words_of(self.key, requested_by, [value for _, value in self.labels])
 
 
 # Not frozen: made thousands of times a second, and a frozen one takes several times as long to make.

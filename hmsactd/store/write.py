@@ -18,7 +18,6 @@ from hmsactd.store.journal import bring_to_disk
 from hmsactd.store.many import many
 from hmsactd.store.rows import BORN, CHANGING, columns_of
 from hmsactd.store.store import Append, Batch, RequestRow
-from hmsactd.store.words import words_of
 
 # What is wrong with one append's rows; anything else is wrong with the database.
 ROW_FAULTS: Final = (
@@ -172,7 +171,7 @@ def _born_row(append: Append, number: int) -> tuple[Any, ...]:
         json.dumps(summary.labels),
         append.events[-1].leaf,
         append.payload_key,
-        words_of(summary.key, summary.requested_by, [value for _, value in summary.labels]),
+        summary.words,
         number,
     )
 

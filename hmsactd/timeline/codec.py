@@ -215,19 +215,29 @@ def _principal(principal: Principal) -> str:
     }
     if principal.responsible is not None:
         said["responsible"] = principal.responsible
+    if principal.on_behalf_of is not None:
+        said["on_behalf_of"] = principal.on_behalf_of
     return canonical_text(said)
 
 
 def _read_principal(told: Mapping[str, Any]) -> Principal:
-    roles, responsible = tuple(told["roles"]), told.get("responsible")
-    return _known_principal(told["kind"], told["issuer"], told["subject"], roles, told["method"], responsible)
+    people = told.get("responsible"), told.get("on_behalf_of")
+    return _known_principal(
+        told["kind"], told["issuer"], told["subject"], tuple(told["roles"]), told["method"], *people
+    )
 
 
 @lru_cache(4096)
 def _known_principal(
-    kind: str, issuer: str, subject: str, roles: tuple[str, ...], method: str, responsible: str | None
+    kind: str,
+    issuer: str,
+    subject: str,
+    roles: tuple[str, ...],
+    method: str,
+    responsible: str | None,
+    on_behalf_of: str | None,
 ) -> Principal:
-    return Principal(PrincipalKind(kind), issuer, subject, roles, method, responsible)
+    return Principal(PrincipalKind(kind), issuer, subject, roles, method, responsible, on_behalf_of)
 
 
 def _flow_text(flow: Flow) -> str:

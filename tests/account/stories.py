@@ -23,6 +23,7 @@ from hmsactd.core.principal import DAEMON
 from tests.core.dialogue import (
     CASEBOT,
     CITIZEN,
+    DESK,
     DEVELOPER,
     JDAVIS,
     MGARCIA,
@@ -405,6 +406,14 @@ def key_labels_and_for_whom() -> str:
 def started_by_an_agent() -> str:
     talk = Dialogue(flow_of(checkpoint("review")))
     talk.start(CASEBOT)
+    return told(talk)
+
+
+@story
+def started_for_somebody_who_had_signed_in() -> str:
+    talk = Dialogue(flow_of(checkpoint("review")))
+    talk.hear(i.Start(DESK, talk.flow, payload("input"), requested_by=payload("Jane Roe")))
+    talk.wait("2m").note_refusal(JDAVIS, "review", "STARTED_FOR_CALLER")
     return told(talk)
 
 

@@ -1,11 +1,12 @@
 """How an account calls things."""
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from hmsactd.account.words import Times, a_role, actor, counted, joined, ordinal, span, times
-from tests.core.dialogue import CASEBOT, EPOCH, JDAVIS, service
+from tests.core.dialogue import CASEBOT, DESK, EPOCH, JDAVIS, service
 
 HOUR = 3_600_000_000
 
@@ -52,6 +53,9 @@ def test_who_acts_is_called_by_name() -> None:
     assert actor(JDAVIS) == "jdavis"
     assert actor(service("IRS")) == "IRS"
     assert actor(CASEBOT) == "casebot (an agent; developer is responsible for it)"
+    assert actor(DESK) == "desk (for jdavis, who had signed in)"
+    agent = replace(CASEBOT, on_behalf_of="https://idp.gov:8443/staff:alice")
+    assert actor(agent) == "casebot (an agent; developer is responsible for it; for alice, who had signed in)"
 
 
 def test_a_role_is_called_by_its_last_part_and_named() -> None:

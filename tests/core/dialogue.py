@@ -46,8 +46,9 @@ MGARCIA = person("mgarcia", "fsa.officer", "fsa.counsel")
 OPERATOR = person("operator")
 DEVELOPER = person("developer", EVERY_ROLE)
 CASEBOT = Principal(PrincipalKind.AGENT, "dev", "casebot", ("fsa.officer",), responsible=DEVELOPER.id)
+DESK = Principal(PrincipalKind.SERVICE, "dev", "svc/desk", on_behalf_of=JDAVIS.id)
 
-CAST = {who.subject: who for who in (CITIZEN, JDAVIS, MGARCIA, OPERATOR, DEVELOPER, CASEBOT, DAEMON)}
+CAST = {who.subject: who for who in (CITIZEN, JDAVIS, MGARCIA, OPERATOR, DEVELOPER, CASEBOT, DESK, DAEMON)}
 
 # -- what it is about --------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from hmsactd.definition.flow import Flow, ItemDefinition
 from tests.core.dialogue import (
     CASEBOT,
     CITIZEN,
+    DESK,
     DEVELOPER,
     JDAVIS,
     MGARCIA,
@@ -37,7 +38,7 @@ from tests.core.pair import Pair
 T = TypeVar("T")
 
 PEOPLE = (MGARCIA, JDAVIS, DEVELOPER, CASEBOT, OPERATOR, CITIZEN)
-STARTERS = (CITIZEN, JDAVIS, CASEBOT, service("Portal"))
+STARTERS = (CITIZEN, JDAVIS, CASEBOT, service("Portal"), DESK)
 SPANS = ("1s", "2s", "5s", "10s")
 SECOND = 1_000_000
 

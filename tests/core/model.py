@@ -307,6 +307,8 @@ class Model:
             raise Refused("ROLE_MISSING")
         if who["id"] == life["by"]["person"]:
             raise Refused("STARTED_BY_CALLER")
+        if who["id"] == life["by"]["on_behalf_of"]:
+            raise Refused("STARTED_FOR_CALLER")
         if told == "Assign":
             item.update(assigned_to=who["id"], claimed_by=None)
             self._say("checkpoint_assigned", now, item, person=who["id"])
@@ -376,8 +378,11 @@ class Model:
             item.update(state="queued", since=now, failures=0, losses=0, unattended=False)
             self._say("step_retried", now, item)
             return
-        if by["id"] == life["by"]["id"] or (by["person"] and by["person"] == life["by"]["person"]):
+        theirs = {by["person"], by["on_behalf_of"]} - {None}
+        if by["id"] == life["by"]["id"] or life["by"]["person"] in theirs:
             raise Refused("STARTED_BY_CALLER")
+        if life["by"]["on_behalf_of"] in theirs:
+            raise Refused("STARTED_FOR_CALLER")
         item.update(state="skipped", since=now)
         self._stop(item["clock"], now)
         self._say("step_skipped", now, item)
@@ -402,7 +407,7 @@ class Model:
             self._end("completed", now)
         elif not item["is_step"] and item["state"] == "ahead":
             item.update(state="pending", since=now, clock=self._new_clock(item["sla_ms"], now))
-            if item["assigned_to"] is not None and item["assigned_to"] == life["by"]["person"]:
+            if item["assigned_to"] in (life["by"]["person"], life["by"]["on_behalf_of"]):
                 item.update(assigned_to=None)
             self._say("checkpoint_pending", now, item, role=item["role"], assigned_to=item["assigned_to"])
 

@@ -86,7 +86,8 @@ class Pair:
 def plain(value: object) -> Any:
     match value:
         case Principal():
-            return {"id": value.id, "kind": value.kind.value, "person": value.person, "roles": value.roles}
+            told = {"id": value.id, "kind": value.kind.value, "person": value.person, "roles": value.roles}
+            return {**told, "on_behalf_of": value.on_behalf_of}
         case Payload():
             return value.commitment
         case Flow():

@@ -13,6 +13,7 @@ from hmsactd.core.shown import released_by
 from tests.core.dialogue import (
     CASEBOT,
     CITIZEN,
+    DESK,
     DEVELOPER,
     JDAVIS,
     MGARCIA,
@@ -190,6 +191,36 @@ def test_whoever_started_the_operation_decides_none_of_its_checkpoints(starter: 
     with rejected("STARTED_BY_CALLER"):
         talk.assign(OPERATOR, "review", officer)
     assert kinds(talk.approve(MGARCIA, "review")) == ["checkpoint_approved"]
+
+
+OWN_AGENT_FOR_DEVELOPER = Principal(
+    PrincipalKind.AGENT, "dev", "helper", responsible=JDAVIS.id, on_behalf_of=DEVELOPER.id
+)
+
+
+@pytest.mark.parametrize(
+    ("starter", "officer", "code"),
+    [
+        (DESK, JDAVIS, "STARTED_FOR_CALLER"),
+        (OWN_AGENT_FOR_DEVELOPER, DEVELOPER, "STARTED_FOR_CALLER"),
+        (OWN_AGENT_FOR_DEVELOPER, JDAVIS, "STARTED_BY_CALLER"),
+    ],
+)
+def test_whoever_an_operation_was_started_for_decides_none_of_its_checkpoints(
+    starter: Principal, officer: Principal, code: str
+) -> None:
+    talk = pending(by=starter)
+    for telling in (talk.approve, talk.reject, talk.claim):
+        with rejected(code):
+            telling(officer, "review")
+    with rejected(code):
+        talk.assign(OPERATOR, "review", officer)
+    assert kinds(talk.approve(MGARCIA, "review")) == ["checkpoint_approved"]
+
+
+def test_what_would_be_assigned_to_whom_it_was_started_for_is_assigned_to_nobody() -> None:
+    assert pending(by=DESK, assigned_to=JDAVIS.id).checkpoint("review").assigned_to is None
+    assert pending(by=DESK, assigned_to=MGARCIA.id).checkpoint("review").assigned_to == MGARCIA.id
 
 
 def test_an_operation_that_a_service_started_is_decided_by_any_holder() -> None:

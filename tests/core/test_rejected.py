@@ -11,6 +11,7 @@ from hmsactd.core.inputs import Cancel, CompleteStep, Decide, Resume, StepErred
 from hmsactd.core.rejected import Ground, Rejected
 from tests.core.dialogue import (
     CITIZEN,
+    DESK,
     EPOCH,
     JDAVIS,
     MGARCIA,
@@ -190,6 +191,12 @@ REJECTED: dict[str, tuple[Ground, Callable[[], Dialogue], Telling, str]] = {
         stalled,
         lambda talk: talk.skip("a", CITIZEN),
         "dev:citizen started the operation, so somebody else skips its steps",
+    ),
+    "STARTED_FOR_CALLER": (
+        Ground.PERMISSION,
+        lambda: begun(checkpoint("review"), by=DESK),
+        lambda talk: talk.approve(JDAVIS, "review"),
+        "the operation was started on behalf of dev:jdavis, so somebody else decides review",
     ),
 }
 

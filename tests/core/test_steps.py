@@ -1,6 +1,7 @@
 """Steps: attempts, their reports, retries, lost workers, what an operator can do when a step is stalled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ from hmsactd.core.retry import retry_delay_ms
 from tests.core.dialogue import (
     CASEBOT,
     CITIZEN,
+    DESK,
     DEVELOPER,
+    JDAVIS,
     OPERATOR,
     Dialogue,
     begun,
@@ -364,6 +367,27 @@ PORTAL = service("Portal")
 def test_whoever_started_the_operation_may_not_skip(starter: Principal, skipper: Principal) -> None:
     talk = stalled(by=starter)
     with rejected("STARTED_BY_CALLER"):
+        talk.skip("a", skipper)
+
+
+HELPER_FOR_CITIZEN = Principal(PrincipalKind.SERVICE, "dev", "svc/helper", on_behalf_of=CITIZEN.id)
+
+
+@pytest.mark.parametrize(
+    ("starter", "skipper", "code"),
+    [
+        (DESK, JDAVIS, "STARTED_FOR_CALLER"),
+        (DESK, replace(HELPER_FOR_CITIZEN, on_behalf_of=JDAVIS.id), "STARTED_FOR_CALLER"),
+        (DESK, DESK, "STARTED_BY_CALLER"),
+        (CITIZEN, HELPER_FOR_CITIZEN, "STARTED_BY_CALLER"),
+        (HELPER_FOR_CITIZEN, OWN_AGENT, "STARTED_FOR_CALLER"),
+    ],
+)
+def test_nobody_skips_what_was_started_for_them_nor_by_means_of_another(
+    starter: Principal, skipper: Principal, code: str
+) -> None:
+    talk = stalled(by=starter)
+    with rejected(code):
         talk.skip("a", skipper)
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,16 @@ leeway = "1s"
 certificate = "spiffe://agency.gov/irs"
 serves = ["IRS"]
 [identity.workloads.portal]
-serves = []
+certificate = "spiffe://agency.gov/portal"
+clients = ["https://idp.fsa.gov:portal"]
+[identity.workloads.desk]
+certificate = "spiffe://agency.gov/desk"
+clients = ["https://idp.fsa.gov:desk"]
+roles = ["hmsact.operator"]
 [identity.workloads.casebot]
 kind = "agent"
+certificate = "spiffe://agency.gov/casebot"
+clients = ["https://idp.fsa.gov:portal"]
 responsible = "https://idp.fsa.gov:operator"
 [identity.roles."fsa.officer"]
 [identity.roles."fsa.counsel"]
@@ -106,8 +113,15 @@ class Agency:
 
     def token(self, subject: str, *roles: str, lasts_s: float = 300, **claims: Any) -> str:
         """An access token of the identity provider."""
+        return token(self._claims(subject, roles, lasts_s) | claims)
+
+    def id_token(self, subject: str) -> str:
+        """What the identity provider gives a client to say who has signed in."""
+        return token(self._claims(subject, (), 300) | {"nonce": "n"}, typ="JWT")
+
+    def _claims(self, subject: str, roles: Sequence[str], lasts_s: float) -> dict[str, Any]:
         now = int(time.time())
-        return token(said(sub=subject, roles=list(roles), exp=int(now + lasts_s), iat=now, iss=URL, **claims))
+        return said(sub=subject, roles=list(roles), exp=int(now + lasts_s), iat=now, iss=URL)
 
     def act(self, shown: str | None) -> Orchestrator:
         """Whoever has a token, as the SDK calls."""

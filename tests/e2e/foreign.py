@@ -20,10 +20,11 @@ PROGRAM = Path(__file__).parent / "provider" / "provider.mjs"
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """The provider, the tokens it has issued to a person and to a program, and an agency that believes it."""
+    """The provider, its tokens of a person, of a person for whom a program uses it, of a program, and its agency."""
 
     issuer: str
     person: str
+    exchanged: str
     program: str
     ca_file: Path
     office: Agency
@@ -63,7 +64,8 @@ def foreign(directory: Path, *, lasts_s: int = 300) -> Iterator[Foreign]:
             said = json.loads(line)
             office = _office(directory, said["issuer"], ca_file)
             try:
-                yield Foreign(said["issuer"], said["person"], said["program"], ca_file, office, run)
+                tokens = (said["person"], said["exchanged"], said["program"])
+                yield Foreign(said["issuer"], *tokens, ca_file, office, run)
             finally:
                 office.stop()
         finally:

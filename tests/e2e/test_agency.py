@@ -250,6 +250,8 @@ def test_the_certificate_is_exchanged_while_the_daemon_runs(tmp_path: Path) -> N
         ("agency.gov/irs", "other.gov/irs", "trust_domains does not name"),
         ('people."https://idp.fsa.gov:', 'people."https://idp.fsa.gov/:', "is of none of identity.issuers"),
         ('responsible = "https://idp', 'responsible = "https://ipd', "is of none of identity.issuers"),
+        ('clients = ["https://idp.fsa.gov:desk', 'clients = ["https://ipd.fsa.gov:desk', "is of none of identity"),
+        ('clients = ["https://idp.fsa.gov:desk', 'clients = ["desk', "'desk' is not a client"),
         ('roles = ["fsa.counsel"]', 'roles = ["fsa.council"]', "has the role fsa.council, of which there is nothing"),
         ("server.key", "nothing.key", "nothing.key"),
     ],
@@ -343,10 +345,17 @@ def test_no_secret_is_told_anywhere(tmp_path: Path) -> None:
                     act.count()
                 except HmsactError as error:
                     told.append(f"{error!r} {error} {error.metadata}")
+            # As that of a person for whom somebody acts: the first is good, and what they start is on the record.
+            with office.workload("spiffe://agency.gov/portal") as portal:
+                try:
+                    portal.on_behalf_of(secret).start(name="flow", steps=FLOW)
+                except HmsactError as error:
+                    told.append(f"{error!r} {error} {error.metadata}")
         with urllib.request.urlopen(f"http://{office.http}/metrics", timeout=10) as metrics:
             told.append(metrics.read().decode())
     finally:
         office.stop()
+    told += [path.read_text("latin-1") for path in (tmp_path / "data").iterdir() if path.is_file()]
     told += [(tmp_path / "log").read_text(), office.run("config").stdout, office.run("token", "list", "--json").stdout]
     parts = {part for secret in secrets for part in (secret, secret.rpartition(".")[2])}
     key = (tmp_path / "server.key").read_text().splitlines()[1]

@@ -304,3 +304,15 @@ def test_a_daemon_with_another_key_under_a_known_name_is_refused(
     assert refused.returncode == 1
     assert "another daemon has its name, or somebody stands between" in refused.stderr
     assert not (tmp_path / "other.json").exists()
+
+
+def test_a_portal_acts_for_somebody_who_may_not_decide_then(hmsact: Hmsact, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{OFFICER}\n")
+    (tmp_path / "flow.json").write_text('{"name":"flow","steps":[{"checkpoint":"review","role":"fsa.officer"}]}')
+    portal = ("--token", "dev:svc/portal", "--on-behalf-of", "token")
+    operation = hmsact("start", "flow.json", *portal).stdout.strip()
+    assert f"on behalf of  {OFFICER}" in hmsact("whoami", *portal).stdout
+    assert "by svc/portal for jdavis@fsa.gov, who had signed in" in hmsact("get", operation).stdout
+    refused = hmsact("approve", operation, "review", "--yes", "--token", OFFICER)
+    assert refused.returncode == 1
+    assert "started on behalf of dev:jdavis@fsa.gov" in refused.stderr

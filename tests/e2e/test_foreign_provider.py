@@ -18,16 +18,22 @@ from tests.e2e.foreign import Foreign, foreign
 HMSACT = str(Path(sys.executable).with_name("hmsact"))
 
 
-def test_a_person_is_let_in_and_a_program_is_not(tmp_path: Path) -> None:
+def test_a_person_is_let_in_and_acted_for_and_a_program_is_not(tmp_path: Path) -> None:
     with foreign(tmp_path) as there:
         with there.office.act(there.person) as person:
             me = person.whoami()
             assert me.principal.id == f"{there.issuer}:jdavis"
             assert me.principal.roles == ("hmsact.viewer",)
             assert person.count() == 0
-        with there.office.act(there.program) as program, pytest.raises(HmsactError) as refused:
-            program.whoami()
-        assert refused.value.reason == "TOKEN_OF_A_PROGRAM"
+        for token, reason in ((there.program, "TOKEN_OF_A_PROGRAM"), (there.exchanged, "TOKEN_OF_AN_ACTOR")):
+            with there.office.act(token) as program, pytest.raises(HmsactError) as refused:
+                program.whoami()
+            assert refused.value.reason == reason
+        with there.office.workload("spiffe://agency.gov/portal") as portal:
+            for token, subject in ((there.person, "jdavis"), (there.exchanged, "mgarcia")):
+                me = portal.on_behalf_of(token).whoami()
+                assert me.principal.id == "workload:portal"
+                assert me.principal.on_behalf_of == f"{there.issuer}:{subject}"
 
 
 class Terminal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -98,7 +98,7 @@ class Everybody:
         self.is_empty = False
         self.changes = 0
 
-    def anyone_entitled(self, role: str, except_person: str | None) -> bool:
+    def anyone_entitled(self, role: str, except_people: Collection[str]) -> bool:
         return not self.is_empty
 
     def operation_changed(

@@ -42,7 +42,7 @@ def refusal(shown: str, now: float = NOW, issuers: dict[str, Issuer] = ISSUERS) 
 )
 def test_a_good_token_is_read(key: Key, algorithm: str) -> None:
     claims = claims_of(token(key=key, algorithm=algorithm), ISSUERS, NOW)
-    assert claims == Claims(URL, "248289761001", NOW + 300, ("fsa.officer",), "Jo Davis", "", "portal")
+    assert claims == Claims(URL, "248289761001", NOW + 300, ("fsa.officer",), "Jo Davis", "", f"{URL}:portal")
 
 
 def test_for_several_audiences_and_without_a_key_id_where_there_is_one_key() -> None:
@@ -76,8 +76,26 @@ def test_no_claim_gives_every_role() -> None:
     assert credential.principal.kind is PrincipalKind.PERSON
 
 
-def test_who_acts_for_somebody_is_said() -> None:
-    assert claims_of(token(said(act={"sub": "portal"})), ISSUERS, NOW).acts == "portal"
+@pytest.mark.parametrize(
+    ("claims", "client"),
+    [
+        ({}, f"{URL}:portal"),
+        ({"client_id": None, "azp": "desk"}, f"{URL}:desk"),
+        ({"client_id": None}, ""),
+        # Exchanged: whoever it was given to says nothing, nor do actors before this one (RFC 8693, 4.1).
+        ({"act": {"sub": "desk", "act": {"sub": "portal"}}}, f"{URL}:desk"),
+        ({"act": {"sub": "desk", "iss": URL}}, f"{URL}:desk"),
+        ({"act": {"sub": "portal", "iss": "https://elsewhere.gov"}}, "https://elsewhere.gov:portal"),
+        ({"act": {"sub": "portal", "iss": 7}}, ""),
+        ({"act": {"client_id": "portal"}}, ""),
+        ({"act": {"sub": ["portal"]}}, ""),
+        ({"act": {}}, ""),
+        ({"act": "portal"}, ""),
+    ],
+)
+def test_which_client_uses_a_token_is_the_actor_if_it_names_one(claims: dict[str, Any], client: str) -> None:
+    read = claims_of(token(said(**claims)), ISSUERS, NOW)
+    assert (read.client, read.is_of_an_actor) == (client, "act" in claims)
 
 
 # -- who doesn't -------------------------------------------------------------------------------------------------------
@@ -157,7 +175,7 @@ def test_times_that_are_none(when: Any) -> None:
         assert refusal(token(said(**{claim: when}))) == "TOKEN_MALFORMED"
 
 
-@pytest.mark.parametrize("subject", [None, "", "x" * 256, 7, "a\nb", "a\u202eb"])
+@pytest.mark.parametrize("subject", [None, "", "x" * 256, 7, "a\nb", "a\u202eb", "jörg"])
 def test_of_nobody(subject: Any) -> None:
     assert refusal(token(said(sub=subject))) == "TOKEN_SUBJECT"
 

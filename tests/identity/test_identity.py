@@ -97,7 +97,7 @@ def test_scheme_is_read_in_any_case_and_from_bytes() -> None:
 def test_without_development_nobody_is_let_in() -> None:
     assert refusal([], nobody()) == "TOKEN_MISSING"
     assert refusal(bearing("dev:developer"), nobody()) == "TOKEN_UNKNOWN"
-    assert not nobody().anyone_entitled("fsa.officer", None)
+    assert not nobody().anyone_entitled("fsa.officer", ())
 
 
 # -- what --------------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_directory_knows_people_and_nobody_else() -> None:
 
 
 def test_role_is_attended_while_somebody_but_the_excepted_holds_it() -> None:
-    assert DEVELOPMENT.anyone_entitled("fsa.officer", "dev:developer")
-    assert DEVELOPMENT.anyone_entitled("fsa.counsel", "dev:mgarcia@fsa.gov")
-    assert DEVELOPMENT.anyone_entitled("irs.auditor", None)
-    assert not DEVELOPMENT.anyone_entitled("irs.auditor", "dev:developer")
+    assert DEVELOPMENT.anyone_entitled("fsa.officer", ("dev:developer",))
+    assert DEVELOPMENT.anyone_entitled("fsa.counsel", ("dev:mgarcia@fsa.gov",))
+    assert DEVELOPMENT.anyone_entitled("irs.auditor", ())
+    assert not DEVELOPMENT.anyone_entitled("irs.auditor", ("dev:developer",))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hmsact import AsyncEventStream, AsyncOperation, AsyncOrchestrator, Orchestrator, Step
-from hmsact.v1 import checkpoint_pb2, operation_pb2, timeline_pb2
+from hmsact.v1 import checkpoint_pb2, operation_pb2, system_pb2, timeline_pb2
 
 from tests.sdk.fake import OPERATION, FakeDaemon, operation, recorded
 
@@ -32,8 +32,8 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 
 def test_what_waits_is_a_coroutine_and_what_streams_is_an_asynchronous_iterator() -> None:
     for name, method in inspect.getmembers(AsyncOrchestrator, inspect.isfunction):
-        # A stream is an object of its own, which can be asked where it stands.
-        if not name.startswith("_") and name not in ("start_many", "stream"):
+        # A stream is an object of its own, which can be asked where it stands; who acts is said, and nobody asked.
+        if not name.startswith("_") and name not in ("start_many", "stream", "on_behalf_of"):
             assert inspect.iscoroutinefunction(method) != inspect.isasyncgenfunction(method), name
     assert issubclass(AsyncEventStream, AsyncIterator)
     assert inspect.isasyncgenfunction(AsyncOrchestrator.events)
@@ -87,3 +87,19 @@ def test_a_client_can_be_made_outside_a_loop(fake: FakeDaemon) -> None:
             return (await act.get("01jnz")).id
 
     assert asyncio.run(use()) == OPERATION
+
+
+async def test_many_people_are_acted_for_at_once_over_one_connection(fake: FakeDaemon) -> None:
+    fake.on("Whoami", system_pb2.WhoamiResponse())
+    async with AsyncOrchestrator(fake.address, token="t") as act:
+        people = [act.on_behalf_of(f"p{number}") for number in range(20)]
+        async with asyncio.TaskGroup() as tasks:
+            for person in people:
+                tasks.create_task(person.whoami())
+        async with people[0]:
+            pass
+        await act.whoami()
+        await people[1].whoami()
+        assert len({id(each._stubs.channel) for each in (act, *people)}) == 1
+    said = [heard.metadata.get("hmsact-on-behalf-of") for heard in fake.heard]
+    assert sorted(str(each) for each in said) == sorted(["None", "p1", *(f"p{number}" for number in range(20))])

@@ -68,6 +68,37 @@ def test_global_options_stand_before_the_command_or_after_it(fake: FakeDaemon, h
     assert {heard.metadata["authorization"] for heard in fake.heard} == {"Bearer t"}
 
 
+def test_for_whom_a_program_acts_is_read_from_a_file_or_the_environment_and_is_no_argument(
+    fake: FakeDaemon, hmsact: Hmsact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = principal_pb2.Principal(issuer="workload", subject="portal", on_behalf_of="https://idp.gov:8443/staff:alice")
+    fake.on("Whoami", system_pb2.WhoamiResponse(principal=who))
+    file = tmp_path / "token"
+    file.write_text("in.a.file\n")
+    monkeypatch.setenv("HMSACT_ON_BEHALF_OF", "in.the.environment")
+    said = hmsact("whoami", "--on-behalf-of", str(file))
+    assert "on behalf of  https://idp.gov:8443/staff:alice" in said.out
+    assert hmsact("whoami", "--json").json["on_behalf_of"] == "https://idp.gov:8443/staff:alice"
+    assert [heard.metadata["hmsact-on-behalf-of"] for heard in fake.heard] == ["in.a.file", "in.the.environment"]
+    said = hmsact("whoami", "--on-behalf-of", "no.such.token")
+    assert said.code == 2
+    assert "no.such.token can't be read" in said.err
+
+
+def test_get_tells_who_had_signed_in_from_who_was_only_named(fake: FakeDaemon, hmsact: Hmsact) -> None:
+    def started(requested_by: str, on_behalf_of: str, *, is_verified: bool = False) -> str:
+        found = operation(requested_by=requested_by, is_requested_by_verified=is_verified)
+        found.started_by.on_behalf_of = on_behalf_of
+        fake.on("GetOperation", operation_pb2.GetOperationResponse(operation=found))
+        return next(line for line in hmsact("get", OPERATION).out.splitlines() if "started" in line).partition("by ")[2]
+
+    alice, by = "https://idp.gov:alice", operation().started_by.subject
+    assert started("", "") == by
+    assert started("Jane Roe", "") == f"{by}, as they said for Jane Roe"
+    assert started(alice, alice, is_verified=True) == f"{by} for alice, who had signed in"
+    assert started("Jane Roe", alice) == f"{by} for alice, who had signed in, as they said for Jane Roe"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -356,3 +356,40 @@ def test_an_empty_key_or_request_id_is_refused_and_does_not_mean_none(
         act.start(name="flow", steps=FLOW, **said)
     assert [violation.field for violation in refused.value.violations] == [field]
     assert not fake.heard
+
+
+# -- for whom ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_person_that_a_program_acts_for_is_said_beside_its_own_credential(
+    fake: FakeDaemon, act: Orchestrator
+) -> None:
+    fake.on("Whoami", system_pb2.WhoamiResponse())
+    alice, bob = act.on_behalf_of("alice"), act.on_behalf_of("bob")
+    for who in (alice, act, bob, alice.on_behalf_of("carol")):
+        who.whoami()
+    said = [heard.metadata.get("hmsact-on-behalf-of") for heard in fake.heard]
+    assert said == ["alice", None, "bob", "carol"]
+    assert {heard.metadata["authorization"] for heard in fake.heard} == {"Bearer dev:jdavis@fsa.gov"}
+    assert (alice.namespace, alice.address) == ("loans", fake.address)
+    assert "alice" not in repr(alice) + repr(alice._target)
+
+
+def test_streams_say_for_whom_too(fake: FakeDaemon, act: Orchestrator) -> None:
+    fake.on("ExportOperation", lambda *_: iter([timeline_pb2.ExportOperationResponse(part=b"file")]))
+    act.on_behalf_of("alice").export(OPERATION)
+    assert [heard.metadata["hmsact-on-behalf-of"] for heard in fake.heard] == ["alice"]
+
+
+def test_whoever_a_connection_is_lent_to_does_not_close_it(fake: FakeDaemon, act: Orchestrator) -> None:
+    fake.on("Whoami", system_pb2.WhoamiResponse())
+    with act.on_behalf_of("alice") as alice:
+        alice.whoami()
+    act.whoami()
+    assert len(fake.heard) == 2
+
+
+@pytest.mark.parametrize("token", ["", "to\nken", "tökén"])
+def test_what_no_header_can_carry_is_nobodys_token(act: Orchestrator, token: str) -> None:
+    with pytest.raises(InvalidArgument, match="token of the person"):
+        act.on_behalf_of(token)

@@ -17,8 +17,7 @@ from tests.sdk import second_verifier
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "vectors.json").read_text())
-EXPORT = (FOLDER / VECTORS["export"]["file"]).read_bytes()
-KEY: str = VECTORS["export"]["key"]
+EXPORTS: list[dict[str, Any]] = [VECTORS["export"], VECTORS["export_on_behalf_of"]]
 
 
 def unhex(texts: list[str]) -> list[bytes]:
@@ -68,19 +67,24 @@ def test_keys_seals_and_head_statements() -> None:
     assert asdict(HeadStatement.parse(Note.parse(head["note"]).body)) == asdict(statement)
 
 
-def test_a_whole_export() -> None:
-    assert verify(EXPORT, key=KEY).events == VECTORS["export"]["events"] == second_verifier.verify(EXPORT, KEY)
-    for seal in VECTORS["export"]["seals"]:
-        assert verify(EXPORT, key=KEY, head=seal).is_joined
+@pytest.mark.parametrize("told", EXPORTS, ids=lambda told: told["file"])
+def test_a_whole_export(told: dict[str, Any]) -> None:
+    export, key = (FOLDER / told["file"]).read_bytes(), told["key"]
+    assert verify(export, key=key).events == told["events"] == second_verifier.verify(export, key)
+    for seal in told["seals"]:
+        assert verify(export, key=key, head=seal).is_joined
 
 
-@pytest.mark.parametrize("case", VECTORS["export"]["bad"], ids=lambda case: case["name"])
-def test_exports_that_were_tampered_with(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("told", "case"), [(told, case) for told in EXPORTS for case in told["bad"]], ids=lambda each: each.get("name")
+)
+def test_exports_that_were_tampered_with(told: dict[str, Any], case: dict[str, Any]) -> None:
+    export, key = (FOLDER / told["file"]).read_bytes(), told["key"]
     found, replacement = (text.encode() for text in case["replace"])
-    assert EXPORT.count(found) == 1
-    bad = EXPORT.replace(found, replacement)
+    assert export.count(found) == 1
+    bad = export.replace(found, replacement)
     with pytest.raises(Tampered) as refusal:
-        verify(bad, key=KEY)
+        verify(bad, key=key)
     assert refusal.value.sequence == case["event"]
     with pytest.raises((second_verifier.Bad, ValueError)):
-        second_verifier.verify(bad, KEY)
+        second_verifier.verify(bad, key)

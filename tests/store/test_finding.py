@@ -51,6 +51,8 @@ async def walk(store: Store, where: Where = Where(), *, limit: int = 3, **told: 
             return walked
 
 
+ROE = "https://idp.gov:roe"
+
 ROWS = (
     summary(
         "op_1",
@@ -93,7 +95,16 @@ ROWS = (
     ),
     summary("op_4", state="completed", started_at=40, updated_at=50, ended_at=50, labels=(("year", "2025"),)),
     summary("op_5", state="failed", definition="case_work", key="x", started_at=50, updated_at=55, ended_at=55),
-    summary("op_6", state="paused", started_at=60, updated_at=60, awaits_who="IRS", awaits_name="eligibility_check"),
+    summary(
+        "op_6",
+        requested_by=ROE,
+        on_behalf_of=ROE,
+        state="paused",
+        started_at=60,
+        updated_at=60,
+        awaits_who="IRS",
+        awaits_name="eligibility_check",
+    ),
     summary(
         "op_7",
         state="waiting",
@@ -123,6 +134,10 @@ CASES = {
     Where(key_prefix="CASE%"): "",
     Where(started_by="dev:other"): "2",
     Where(requested_by="Jane Roe"): "1",
+    Where(requested_by=ROE): "6",
+    # Whoever had signed in is found by their id, whole.
+    Where(words=("roe",)): "1",
+    Where(words=("https",)): "",
     Where(labels=(("year", "2026"),)): "12",
     Where(labels=(("bureau", "Zürich Süd"), ("year", "2026"))): "1",
     Where(labels=(("year", "2026"), ("bureau", "other"))): "",

@@ -21,6 +21,8 @@ PORTAL = Principal(PrincipalKind.SERVICE, "dev", "svc/Portal", method="dev")
 IRS = Principal(PrincipalKind.SERVICE, "dev", "svc/IRS", method="dev")
 JDAVIS = Principal(PrincipalKind.PERSON, "dev", "jdavis@fsa.gov", ("fsa.officer",), "dev")
 CASEBOT = Principal(PrincipalKind.AGENT, "dev", "casebot", ("a", "b"), "dev", "dev:developer")
+PORTAL_FOR_ROE = replace(PORTAL, on_behalf_of="https://idp.citizens.gov:8f14e45f")
+CASEBOT_FOR_JDAVIS = replace(CASEBOT, on_behalf_of=JDAVIS.id)
 
 FLOW = Flow(
     name="loan_forgiveness",
@@ -91,6 +93,8 @@ def one_of_every_kind() -> list[Event]:
         e.OperationCompleted(next(at), DAEMON),
         e.OperationRejected(next(at), DAEMON, 3),
         e.OperationFailed(next(at), DAEMON, 2, "RETRIES_EXHAUSTED"),
+        e.OperationStarted(next(at), PORTAL_FOR_ROE, FLOW, commit(b"{}")),
+        e.StepRetried(next(at), CASEBOT_FOR_JDAVIS, 2),
     ]
 
 

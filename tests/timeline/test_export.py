@@ -40,7 +40,7 @@ async def test_an_export_verifies_across_epochs_and_blocks(store: Store) -> None
     async with running(store, KEYS) as timelines:
         assert timelines.size > 800
         found = verify(await exported(timelines, "op_main"), key=timelines.verifier_key)
-        assert (found.events, found.size) == (52, timelines.size)
+        assert (found.events, found.size) == (54, timelines.size)
         assert found.complete_as_of == "2026-10-02T13:18:16.123456Z"
 
 

@@ -98,8 +98,7 @@ def get(invocation: Invocation, operation: str) -> None:
 
 
 def _details(operation: Operation) -> str:
-    by = f"{operation.started_by}" + (f" for {operation.requested_by}" if operation.requested_by else "")
-    facts = [("started", f"{local(operation.start_time)} by {by}")]
+    facts = [("started", f"{local(operation.start_time)} by {_starter(operation)}")]
     if operation.end_time:
         facts.append(("ended", local(operation.end_time)))
     if awaited := _awaited(operation):
@@ -117,6 +116,14 @@ def _details(operation: Operation) -> str:
         if value is not None:
             parts += ["", f"  {title}", json_block(value, "    ")]
     return "\n".join(parts)
+
+
+def _starter(operation: Operation) -> str:
+    """Who started it, and for whom: who had signed in, and who was only named."""
+    by = operation.started_by
+    person = f" for {subject_of(by.on_behalf_of)}, who had signed in" if by.on_behalf_of else ""
+    is_named = operation.requested_by and not operation.is_requested_by_verified
+    return f"{by}{person}" + (f", as they said for {operation.requested_by}" if is_named else "")
 
 
 def _item(item: ItemStatus) -> tuple[str, str, str, str]:

@@ -20,10 +20,11 @@ def whoami(invocation: Invocation) -> None:
     principal = identity.principal
     facts = [
         ("kind", principal.kind),
+        ("responsible", principal.responsible),
+        ("on behalf of", principal.on_behalf_of),
         ("roles", ", ".join(principal.roles) or "none"),
         ("may", ", ".join(identity.permissions) or "nothing"),
     ]
-    if principal.responsible:
-        facts.insert(1, ("responsible", principal.responsible))
+    said = [fact for fact in facts if fact[1]]
     told = {"id": principal.id, **asdict(principal), "permissions": list(identity.permissions)}
-    invocation.say(told, f"{heading(principal.id)}\n{columns(facts, indent='  ')}")
+    invocation.say(told, f"{heading(principal.id)}\n{columns(said, indent='  ')}")

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ class Invocation:
     address: str | None = None
     token: str | None = None
     namespace: str | None = None
+    on_behalf_of: str | None = None
 
     @property
     def reached(self) -> str:
@@ -39,12 +41,24 @@ class Invocation:
             raise click.UsageError(f"the address {address} is not written HOST:PORT")
         return address
 
-    def orchestrator(self) -> Orchestrator:
-        """A client of the daemon: as the token says, else as whoever has signed in there."""
-        address, token = self.reached, self.token
+    @contextmanager
+    def orchestrator(self) -> Iterator[Orchestrator]:
+        """A client of the daemon, while a command needs it: as the token says, else as whoever has signed in there."""
+        address, token, person = self.reached, self.token, self._person()
         if token is None and "HMSACT_TOKEN" not in os.environ:
             token = SignIns.of_user().token_for(address)
-        return Orchestrator(address, token=token, namespace=self.namespace)
+        with Orchestrator(address, token=token, namespace=self.namespace) as act:
+            yield act if person is None else act.on_behalf_of(person)
+
+    def _person(self) -> str | None:
+        """The token of whom the caller acts for. It is in a file or the environment: arguments are shown by `ps`."""
+        if self.on_behalf_of is None:
+            return os.environ.get("HMSACT_ON_BEHALF_OF") or None
+        try:
+            with click.open_file(self.on_behalf_of) as file:
+                return str(file.read()).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{self.on_behalf_of} can't be read: {error}") from error
 
     def say(self, value: Any, text: str) -> None:
         """Prints the value as one line of JSON, or the text, whichever was asked for."""
@@ -56,6 +70,12 @@ def global_options(command: Command) -> Command:
     for option in (
         click.option(
             "--namespace", metavar="NAME", help="Where to work [HMSACT_NAMESPACE, else default].", **_REMEMBERED
+        ),
+        click.option(
+            "--on-behalf-of",
+            metavar="FILE",
+            help="For programs: the token of the person you act for [HMSACT_ON_BEHALF_OF, else for nobody].",
+            **_REMEMBERED,
         ),
         click.option(
             "--token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,6 +42,23 @@ class Caller:
     ) -> None:
         self._target = target(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
         self._requests = Requests(self._target.namespace)
+        self._is_lent = False
+        """True if the connection is another client's, who closes it."""
+
+    def on_behalf_of(self, token: str) -> Self:
+        """The same client, acting for a person who has signed in: `token` is their access token.
+
+        For programs that many people use, such as a portal: make one for each request of a person, it costs nothing.
+        What it does is recorded as the program's, on behalf of that person, once the daemon has verified their token;
+        what it may do is what the program may. All share the connection of the first, which alone closes it.
+
+        Raises InvalidArgument for a text that is no token. Calls raise Unauthenticated when the token is no good (its
+        reason then begins with ON_BEHALF_OF_: the person has to sign in again), and Refused if it was given to a client
+        that isn't this program's.
+        """
+        acting = copy(self)
+        vars(acting).update(_target=self._target.for_person(token), _is_lent=True)
+        return acting
 
     @property
     def address(self) -> str:
@@ -77,7 +95,8 @@ class Connection(Caller):
 
     def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        self._stubs.channel.close()
+        if not self._is_lent:
+            self._stubs.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -100,12 +119,22 @@ class Connection(Caller):
 class AsyncConnection(Caller):
     """A connection on grpc.aio."""
 
-    _connected: _AsyncStubs | None = None
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls = None,
+        namespace: str | None = None,
+        timeout: Duration | float = TIMEOUT,
+    ) -> None:
+        super().__init__(address, token=token, tls=tls, namespace=namespace, timeout=timeout)
+        self._connected = _Connected()
 
     async def close(self) -> None:
         """Closes the connection. Streams that are still read end with Unavailable."""
-        if self._connected is not None:
-            await self._connected.channel.close()
+        if not self._is_lent and self._connected.stubs is not None:
+            await self._connected.stubs.channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,14 +147,14 @@ class AsyncConnection(Caller):
     @property
     def _stubs(self) -> _AsyncStubs:
         # Not in the constructor: a channel of grpc.aio belongs to the loop that runs when it is made.
-        if self._connected is None:
+        if self._connected.stubs is None:
             target = self._target
-            self._connected = _AsyncStubs(
+            self._connected.stubs = _AsyncStubs(
                 aio.insecure_channel(target.address, target.options)
                 if target.credentials is None
                 else aio.secure_channel(target.address, target.credentials, target.options)
             )
-        return self._connected
+        return self._connected.stubs
 
     async def _change(self, method: Callable[..., Awaitable[Any]], request: Message) -> Recorded:
         return recorded_of((await self._call(method, request)).recorded)
@@ -163,3 +192,9 @@ class _AsyncStubs:
         self.timelines = timeline_pb2_grpc.TimelineServiceStub(channel)
         self.system = system_pb2_grpc.SystemServiceStub(channel)
         self.workers = worker_pb2_grpc.WorkerServiceStub(channel)
+
+
+class _Connected:
+    """The services of a connection, once it is made: whoever it is lent to before that has it then, too."""
+
+    stubs: _AsyncStubs | None = None

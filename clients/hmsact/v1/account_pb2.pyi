@@ -213,6 +213,7 @@ class AccountWait(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     HEARD_TIME_FIELD_NUMBER: _builtins.int
     COMPLETION_DUE_TIME_FIELD_NUMBER: _builtins.int
+    STARTED_FOR_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """"worker" (a step is queued), "report" (a worker has it), "completion" (it was deferred), "decision" (a person), "operator" (stalled), "clock" (a
     retry), "resume" (paused), or empty.
@@ -235,6 +236,8 @@ class AccountWait(_message.Message):
     """Who may not decide it although they may hold the role, because they started the operation; as "issuer:subject"."""
     workers: _builtins.int
     """How many connected workers do the step; absent unless a worker is awaited."""
+    started_for: _builtins.str
+    """Who may not decide it either, because the operation was started on their behalf; as "issuer:subject"."""
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -273,10 +276,11 @@ class AccountWait(_message.Message):
         workers: _builtins.int | None = ...,
         heard_time: _timestamp_pb2.Timestamp | None = ...,
         completion_due_time: _timestamp_pb2.Timestamp | None = ...,
+        started_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "completion_due_time", b"completion_due_time", "due_time", b"due_time", "heard_time", b"heard_time", "retry_time", b"retry_time", "since_time", b"since_time", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "assigned_to", b"assigned_to", "attempt", b"attempt", "claimed_by", b"claimed_by", "completion_due_time", b"completion_due_time", "due_time", b"due_time", "excluded", b"excluded", "heard_time", b"heard_time", "instance", b"instance", "kind", b"kind", "name", b"name", "overdue_ms", b"overdue_ms", "retry_time", b"retry_time", "since_time", b"since_time", "who", b"who", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_workers", b"_workers", "assigned_to", b"assigned_to", "attempt", b"attempt", "claimed_by", b"claimed_by", "completion_due_time", b"completion_due_time", "due_time", b"due_time", "excluded", b"excluded", "heard_time", b"heard_time", "instance", b"instance", "kind", b"kind", "name", b"name", "overdue_ms", b"overdue_ms", "retry_time", b"retry_time", "since_time", b"since_time", "started_for", b"started_for", "who", b"who", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__workers: _TypeAlias = _typing.Literal["workers"]  # noqa: Y015
     _WhichOneofArgType__workers: _TypeAlias = _typing.Literal["_workers", b"_workers"]  # noqa: Y015

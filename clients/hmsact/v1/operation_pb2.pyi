@@ -465,6 +465,7 @@ class Operation(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
+    IS_REQUESTED_BY_VERIFIED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Its namespace."""
     id: _builtins.str
@@ -480,13 +481,15 @@ class Operation(_message.Message):
     key: _builtins.str
     """Its business key, if it has one."""
     requested_by: _builtins.str
-    """For whom, as the starter asserts."""
+    """For whom: as the starter asserts, else the person on whose behalf it was started."""
     definition_digest: _builtins.str
     """SHA-256 of the canonical JSON of its definition, in hex."""
     input: _builtins.bytes
     """The input, a JSON text. Only in GetOperation, and if the reader may see it."""
     output: _builtins.bytes
     """The output of the last step that was done, a JSON text. As for the input."""
+    is_requested_by_verified: _builtins.bool
+    """True if requested_by is the person on whose behalf it was started, who had signed in; false if it is asserted."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Its labels."""
@@ -541,10 +544,11 @@ class Operation(_message.Message):
         input: _builtins.bytes = ...,
         output: _builtins.bytes = ...,
         clock: _event_pb2.ClockReading | None = ...,
+        is_requested_by_verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "clock", b"clock", "end_time", b"end_time", "start_time", b"start_time", "started_by", b"started_by", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "clock", b"clock", "definition_digest", b"definition_digest", "end_time", b"end_time", "id", b"id", "input", b"input", "items", b"items", "key", b"key", "labels", b"labels", "name", b"name", "namespace", b"namespace", "output", b"output", "requested_by", b"requested_by", "revision", b"revision", "sequence", b"sequence", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "clock", b"clock", "definition_digest", b"definition_digest", "end_time", b"end_time", "id", b"id", "input", b"input", "is_requested_by_verified", b"is_requested_by_verified", "items", b"items", "key", b"key", "labels", b"labels", "name", b"name", "namespace", b"namespace", "output", b"output", "requested_by", b"requested_by", "revision", b"revision", "sequence", b"sequence", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -674,7 +678,9 @@ class StartOperationRequest(_message.Message):
     key_policy: Global___KeyPolicy.ValueType
     """What happens when the key is in use."""
     requested_by: _builtins.str
-    """For whom, as asserted by the caller."""
+    """For whom, as asserted by the caller. A program that acts for a person who has signed in shows their token instead
+    (the header hmsact-on-behalf-of), or beside it.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, to find it by."""

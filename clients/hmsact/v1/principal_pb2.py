@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hmsact/v1/principal.proto\x12\thmsact.v1\"\x88\x01\n\tPrincipal\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.hmsact.v1.PrincipalKind\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x13\n\x0bresponsible\x18\x06 \x01(\t*\x9b\x01\n\rPrincipalKind\x12\x1e\n\x1aPRINCIPAL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PRINCIPAL_KIND_PERSON\x10\x01\x12\x1a\n\x16PRINCIPAL_KIND_SERVICE\x10\x02\x12\x18\n\x14PRINCIPAL_KIND_AGENT\x10\x03\x12\x19\n\x15PRINCIPAL_KIND_SYSTEM\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hmsact/v1/principal.proto\x12\thmsact.v1\"\x9e\x01\n\tPrincipal\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.hmsact.v1.PrincipalKind\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x13\n\x0bresponsible\x18\x06 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x07 \x01(\t*\x9b\x01\n\rPrincipalKind\x12\x1e\n\x1aPRINCIPAL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PRINCIPAL_KIND_PERSON\x10\x01\x12\x1a\n\x16PRINCIPAL_KIND_SERVICE\x10\x02\x12\x18\n\x14PRINCIPAL_KIND_AGENT\x10\x03\x12\x19\n\x15PRINCIPAL_KIND_SYSTEM\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hmsact.v1.principal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRINCIPALKIND']._serialized_start=180
-  _globals['_PRINCIPALKIND']._serialized_end=335
+  _globals['_PRINCIPALKIND']._serialized_start=202
+  _globals['_PRINCIPALKIND']._serialized_end=357
   _globals['_PRINCIPAL']._serialized_start=41
-  _globals['_PRINCIPAL']._serialized_end=177
+  _globals['_PRINCIPAL']._serialized_end=199
 # @@protoc_insertion_point(module_scope)

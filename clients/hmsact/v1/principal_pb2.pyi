@@ -63,6 +63,7 @@ class Principal(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     RESPONSIBLE_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
     kind: Global___PrincipalKind.ValueType
     """What kind of actor it is."""
     issuer: _builtins.str
@@ -73,6 +74,10 @@ class Principal(_message.Message):
     """How it was authenticated: "dev", "system"."""
     responsible: _builtins.str
     """For an agent: the person responsible for it, as "issuer:subject"."""
+    on_behalf_of: _builtins.str
+    """For a service or an agent: the person it acts for, as "issuer:subject". They had signed in, and it has shown their
+    access token beside its own credential (the header hmsact-on-behalf-of).
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The roles it held when it acted. "*" stands for every role."""
@@ -86,10 +91,11 @@ class Principal(_message.Message):
         roles: _abc.Iterable[_builtins.str] | None = ...,
         method: _builtins.str = ...,
         responsible: _builtins.str = ...,
+        on_behalf_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "kind", b"kind", "method", b"method", "responsible", b"responsible", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "kind", b"kind", "method", b"method", "on_behalf_of", b"on_behalf_of", "responsible", b"responsible", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

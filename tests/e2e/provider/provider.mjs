@@ -1,5 +1,6 @@
-// An identity provider that others wrote (oidc-provider), over TLS. Its first line has its address and two tokens, one of
-// a person and one of a program; then each line that it reads is the code of a device that jdavis lets in.
+// An identity provider that others wrote (oidc-provider), over TLS. Its first line has its address and three tokens, of a
+// person, of a person for whom a program uses it, and of a program; then each line that it reads is the code of a device
+// that jdavis lets in.
 import { readFileSync } from "node:fs";
 import https from "node:https";
 import { createInterface } from "node:readline";
@@ -24,7 +25,10 @@ server.listen(0, "localhost", async () => {
         response_types: [],
       },
     ],
-    extraTokenClaims: () => ({ roles: ["hmsact.viewer"] }),
+    extraTokenClaims: (_, made) => ({
+      roles: ["hmsact.viewer"],
+      ...(made.accountId === "mgarcia" && { act: { sub: "portal" } }),
+    }),
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     rotateRefreshToken: true,
     features: {
@@ -41,6 +45,7 @@ server.listen(0, "localhost", async () => {
     return made.save();
   };
   const person = await issue(new provider.AccessToken({ accountId: "jdavis", client, scope: "operations" }));
+  const exchanged = await issue(new provider.AccessToken({ accountId: "mgarcia", client, scope: "operations" }));
   const program = await issue(new provider.ClientCredentials({ client, scope: "operations" }));
   createInterface({ input: process.stdin }).on("line", async (code) => {
     const device = await provider.DeviceCode.findByUserCode(code.replaceAll("-", ""));
@@ -51,5 +56,5 @@ server.listen(0, "localhost", async () => {
     Object.assign(device, { scope: "openid offline_access operations", resource: RESOURCE });
     await device.save();
   });
-  console.log(JSON.stringify({ issuer, person, program }));
+  console.log(JSON.stringify({ issuer, person, exchanged, program }));
 });
