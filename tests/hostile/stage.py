@@ -36,8 +36,9 @@ class Ready:
 
 
 async def ready(door: Door, can_advance: bool = False) -> list[Ready]:
-    """Such a request of each RPC that needs something to be as it seldom is."""
-    made = [*await _on_checkpoints(door), *await _on_steps(door), await _on_a_job(door)]
+    """Such a request of each RPC that needs something to be as it seldom is. Of the job first: it may soon be over."""
+    made = [*await _on_checkpoints(door), *await _on_steps(door)]
+    made.insert(0, await _on_a_job(door))
     if can_advance:
         made.append(Ready(SYSTEM + "AdvanceClock", system_pb2.AdvanceClockRequest(by=Duration(nanos=1_000_000))))
     return made
