@@ -20,6 +20,9 @@ REFUSALS = frozenset(
 )
 """Codes that a caller can do something about. UNKNOWN and INTERNAL mean that we had not thought of it."""
 
+OF_GRPC = re.compile(r"(SERVER: )?Received message larger than max \(\d+ vs\. \d+\)")
+"""What gRPC itself answers, before anybody of ours has seen the request: a sentence, and no reason for machines."""
+
 REASON = re.compile(r"[A-Z][A-Z0-9_]*")
 
 INSIDE = re.compile(
@@ -37,7 +40,7 @@ def faults_of(answer: Answer, token: str = "") -> list[str]:
     faults = [] if code in REFUSALS else [f"it is {code}: {sentence[:300]}"]
     if not sentence:
         faults.append(f"{code} without a word")
-    if not REASON.fullmatch(answer.reason):
+    if not REASON.fullmatch(answer.reason) and not OF_GRPC.fullmatch(sentence):
         faults.append(f"{code} without a reason for machines: {sentence[:300]}")
     told = sentence + repr(answer.trailers)
     if (inside := INSIDE.search(told)) is not None:

@@ -1,4 +1,4 @@
-"""Where requests come in as bytes, and how each has ended: the same for a daemon in this process and for one on a socket."""
+"""Where requests come in as bytes, and how each has ended: of a daemon in this process, or of one at a socket."""
 
 from __future__ import annotations
 

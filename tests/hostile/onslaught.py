@@ -1,4 +1,4 @@
-"""One hostile request after the other, as a seed has them: mostly mutated, some left as they are, by all kinds of callers."""
+"""Draws one hostile request after the other, as a seed has them: most are mutated, by all kinds of callers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from random import Random
 
 from google.protobuf.message import Message
-from hmsact.v1 import job_pb2
 
 from tests.hostile.door import Door
 from tests.hostile.mutation import mutated
-from tests.hostile.stage import JOBS, OFFICER, Ready, asked, ready, started
+from tests.hostile.stage import JOBS, OFFICER, Ready, ready, started
 from tests.hostile.valid import DESK, FLOW, RPCS, Rpc, Valid
 
 VALID = 0.15
 """The share of requests that are left as they are, so that the others meet something."""
 
-MADE_READY = 0.6
-"""How often a request that needs something to be brought about is made of one for which it was."""
+MADE_READY = 0.5
+"""The share that is made of a request for which all that it needs was brought about; others are drawn by chance."""
 
 TOKENS = ("", "", "", OFFICER, "dev:mgarcia@fsa.gov", "dev:casebot", "dev:svc/IRS", "nobody")
 
@@ -43,30 +42,24 @@ class Onslaught:
         self._chance = chance
         self._can_advance = can_advance
         self._valid = Valid(chance, [])
-        self._ready: dict[str, list[Ready]] = {}
+        self._ready: dict[str, Ready] = {}
 
     async def renew(self) -> None:
         """Bring about anew what requests are about: some has ended, by those that went through."""
         begun = [await started(self._door, flow) for flow in (FLOW, DESK) * 2]
         self._valid.operations = [*self._valid.operations[-12:], *begun]
-        self._valid.jobs = [*self._valid.jobs[-3:], await self._job()]
-        for each in await ready(self._door, can_advance=self._can_advance):
-            self._ready[each.path] = [*self._ready.get(each.path, [])[-3:], each]
+        self._ready = {each.path: each for each in await ready(self._door, can_advance=self._can_advance)}
+        self._valid.jobs = [self._ready[JOBS + name].said.job_id for name in ("GetJob", "CancelJob")]  # type: ignore[attr-defined]
 
     def draw(self, rpcs: Sequence[Rpc] = tuple(RPCS.values())) -> Drawn:
         """The next one."""
         chance = self._chance
         rpc = chance.choice(rpcs)
-        if rpc.path in self._ready and chance.random() < MADE_READY:
-            made = self._ready[rpc.path][-1]
+        made = self._ready.get(rpc.path)
+        if made is not None and chance.random() < MADE_READY:
             return Drawn(rpc, [self._spoilt(made.said)], made.token)
         requests = [self._valid.request(rpc) for _ in range(chance.randint(1, 3) if rpc.is_client_streaming else 1)]
         return Drawn(rpc, [self._spoilt(each) for each in requests], chance.choice(TOKENS))
 
     def _spoilt(self, message: Message) -> bytes:
         return message.SerializeToString() if self._chance.random() < VALID else mutated(message, self._chance)
-
-    async def _job(self) -> str:
-        selection = job_pb2.JobSelection(filter='state = "waiting" AND name = "none"')
-        request = job_pb2.PauseOperationsRequest(selection=selection, reason="because")
-        return job_pb2.BeginJobResponse.FromString(await asked(self._door, JOBS + "PauseOperations", request)).job.id

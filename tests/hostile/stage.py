@@ -1,4 +1,4 @@
-"""Brings about what an RPC needs to be answered OK: a stalled step, a deferred one, a claimed checkpoint, an open job."""
+"""A request of each RPC that is answered OK, and what that takes: a stalled step, a deferred one, an open job."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from google.protobuf.message import Message
 from hmsact.v1 import checkpoint_pb2, job_pb2, operation_pb2, system_pb2, worker_pb2
 
 from tests.hostile.door import Door
-from tests.hostile.valid import DESK, INPUT
+from tests.hostile.valid import DESK, INPUT, RPCS
 
 OFFICER = "dev:jdavis@fsa.gov"
 
-OPERATIONS, CHECKPOINTS, JOBS, WORKERS, SYSTEM = (
-    f"/hmsact.v1.{name}Service/" for name in ("Operation", "Checkpoint", "Job", "Worker", "System")
+OPERATIONS, CHECKPOINTS, JOBS, TIMELINES, WORKERS, SYSTEM = (
+    f"/hmsact.v1.{name}Service/" for name in ("Operation", "Checkpoint", "Job", "Timeline", "Worker", "System")
 )
 
 numbers = count()
@@ -36,12 +36,12 @@ class Ready:
 
 
 async def ready(door: Door, can_advance: bool = False) -> list[Ready]:
-    """Such a request of each RPC that needs something to be as it seldom is. Of the job first: it may soon be over."""
-    made = [*await _on_checkpoints(door), *await _on_steps(door)]
-    made.insert(0, await _on_a_job(door))
+    """Such a request of each RPC, of AdvanceClock where the daemon has a clock that may be moved."""
+    made = [*await _on_checkpoints(door), *await _on_steps(door), *await _on_operations(door)]
     if can_advance:
         made.append(Ready(SYSTEM + "AdvanceClock", system_pb2.AdvanceClockRequest(by=Duration(nanos=1_000_000))))
-    return made
+    # What is said of the job comes first: it may soon be over.
+    return [*await _on_jobs(door), *made]
 
 
 async def _on_checkpoints(door: Door) -> list[Ready]:
@@ -75,18 +75,68 @@ async def _on_steps(door: Door) -> list[Ready]:
     return [
         Ready(OPERATIONS + "RetryStep", pb.RetryStepRequest(operation_id=ids[0], step="check", reason="because")),
         # Whoever started it may not.
-        Ready(OPERATIONS + "SkipStep", pb.SkipStepRequest(operation_id=ids[1], step="check", reason="because"), OFFICER),
+        Ready(
+            OPERATIONS + "SkipStep", pb.SkipStepRequest(operation_id=ids[1], step="check", reason="because"), OFFICER
+        ),
         Ready(WORKERS + "CompleteStep", completion),
     ]
 
 
-async def _on_a_job(door: Door) -> Ready:
-    """A job that has enough before it not to be over when it is cancelled."""
-    ids = [f"op_{number:026}" for number in range(300)]
-    begin = job_pb2.PauseOperationsRequest(selection=job_pb2.JobSelection(operation_ids=ids), reason="because")
-    said = await asked(door, JOBS + "PauseOperations", begin)
-    job_id = job_pb2.BeginJobResponse.FromString(said).job.id
-    return Ready(JOBS + "CancelJob", job_pb2.CancelJobRequest(job_id=job_id, reason="because"))
+async def _on_operations(door: Door) -> list[Ready]:
+    """What needs no more than an operation, or nothing at all."""
+    operation_id, waiting = await started(door, DESK), await started(door, DESK)
+    paused = await started(door, DESK)
+    await asked(door, OPERATIONS + "PauseOperation", operation_pb2.PauseOperationRequest(operation_id=paused))
+    one = {"operation_id": operation_id}
+    start = operation_pb2.StartOperationRequest(definition=json.dumps(DESK).encode())
+    hello = worker_pb2.Hello(svc="IRS", steps=["nothing"], max_in_flight=1)
+    said: dict[str, dict[str, Any]] = {
+        OPERATIONS + "StartOperation": {"definition": start.definition},
+        OPERATIONS + "StartOperations": {"batch": 1, "starts": [start, start]},
+        OPERATIONS + "GetOperation": one,
+        OPERATIONS + "WaitOperation": {**one, "timeout": Duration(nanos=1_000_000)},
+        OPERATIONS + "ListOperations": {"filter": 'state = "waiting"', "page_size": 2},
+        OPERATIONS + "CountOperations": {"filter": 'state = "waiting"'},
+        OPERATIONS + "PauseOperation": one,
+        OPERATIONS + "ResumeOperation": {"operation_id": paused},
+        OPERATIONS + "CancelOperation": {"operation_id": waiting, "reason": "because"},
+        CHECKPOINTS + "GetCheckpoint": one,
+        CHECKPOINTS + "ListCheckpoints": {"page_size": 2},
+        CHECKPOINTS + "CountCheckpoints": {},
+        TIMELINES + "ListEvents": one,
+        TIMELINES + "ExplainOperation": one,
+        TIMELINES + "ExportOperation": one,
+        TIMELINES + "WatchOperation": {**one, "no_follow": True},
+        TIMELINES + "WatchEvents": {"no_follow": True},
+        WORKERS + "Work": {"hello": hello, "leaving": True},
+        SYSTEM + "GetSystemInfo": {},
+        SYSTEM + "Whoami": {},
+    }
+    return [Ready(path, RPCS[path].request(**fields)) for path, fields in said.items()]
+
+
+async def _on_jobs(door: Door) -> list[Ready]:
+    """The last one begun is cancelled: it has enough before it not to be over by then."""
+    pb = job_pb2
+    few = job_pb2.JobSelection(filter='state = "waiting" AND name = "none"')
+    stalled = job_pb2.JobSelection(filter='alarm = "stalled" AND name = "none"')
+    many = job_pb2.JobSelection(operation_ids=[f"op_{number:026}" for number in range(300)])
+    begun = await asked(door, JOBS + "PauseOperations", pb.PauseOperationsRequest(selection=few, reason="because"))
+    over = pb.BeginJobResponse.FromString(begun).job.id
+    begun = await asked(door, JOBS + "PauseOperations", pb.PauseOperationsRequest(selection=many, reason="because"))
+    under_way = pb.BeginJobResponse.FromString(begun).job.id
+    said: dict[str, dict[str, Any]] = {
+        "CancelJob": {"job_id": under_way, "reason": "because"},
+        "GetJob": {"job_id": over},
+        "ListJobs": {"page_size": 2},
+        "ListJobResults": {"job_id": over},
+        "WatchJob": {"job_id": over},
+        "PauseOperations": {"selection": few, "reason": "because"},
+        "ResumeOperations": {"selection": pb.JobSelection(everything=True), "validate_only": True},
+        "CancelOperations": {"selection": few, "reason": "because"},
+        "RetryOperations": {"selection": stalled, "validate_only": True},
+    }
+    return [Ready(JOBS + name, RPCS[JOBS + name].request(**fields)) for name, fields in said.items()]
 
 
 # -- what that takes ---------------------------------------------------------------------------------------------------

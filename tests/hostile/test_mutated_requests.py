@@ -36,7 +36,7 @@ def test_what_is_no_message_is_refused_as_such(path: str) -> None:
 @pytest.mark.timeout(0 if "HMSACT_SOAK_MUTATIONS" in os.environ else 120)
 def test_no_bytes_make_a_request_that_is_answered_wrongly_or_recorded_though_refused() -> None:
     codes = within_tower(SEED, _be_hostile)
-    assert {rpc for rpc, code in codes if code == "OK"} == set(RPCS) - NEVER_OK, "some RPC was never answered OK"
+    assert {rpc for rpc, code in codes if code == "OK"} == set(RPCS) - NEVER_OK, "each RPC was answered OK"
 
 
 async def _be_hostile(door: TowerDoor) -> Counter[tuple[str, str]]:
