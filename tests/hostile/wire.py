@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from grpc import StatusCode, aio
 
@@ -41,8 +41,10 @@ class WireDoor:
         if token:
             metadata = (*metadata, ("authorization", f"Bearer {token}"))
         messages: list[bytes] = []
-        requests: Any = said
-        call: Any = self._channel.stream_stream(path)(requests, metadata=metadata, timeout=deadline_s)
+        channel: Any = self._channel
+        # One request goes out together with the end of them: there is nothing left to write when the daemon answers.
+        ask, asked = (channel.unary_stream, said[0]) if _is_one(said) else (channel.stream_stream, said)
+        call = ask(path)(asked, metadata=metadata, timeout=deadline_s)
         try:
             async with asyncio.timeout(hangs_up_after_s):
                 async for message in call:
@@ -60,6 +62,10 @@ class WireDoor:
             return Answer(error.code().name, error.details() or "", messages, trailers)
         assert code is StatusCode.OK
         return Answer("OK", "", messages, tuple(await call.trailing_metadata()))
+
+
+def _is_one(said: Said) -> TypeGuard[list[bytes]]:
+    return isinstance(said, list) and len(said) == 1
 
 
 @asynccontextmanager
