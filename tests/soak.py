@@ -1,7 +1,7 @@
 """Long runs with faults: the tests that draw their faults from a seed, with many more of them. `make soak`.
 
     python -m tests.soak [--worlds 100000] [--kills 500] [--pauses 50] [--lives 50000] [--troubles 2000]
-        [--images 10000] [--places 1000000] [--clocks 100000] [--mutations 100000]
+        [--images 10000] [--places 1000000] [--clocks 100000] [--mutations 100000] [--wire 10000]
         [--streams 100000] [--seed N]
 
 First the worlds of tests/sim, whose seeds begin at N; then, in pytest, the rest; then every planted bug. What failed is
@@ -29,6 +29,7 @@ TESTS = (
     "tests/faults/test_every_fault.py",
     "tests/scale/test_due_together.py",
     "tests/hostile/test_mutated_requests.py",
+    "tests/hostile/test_on_the_wire.py",
     "tests/hostile/test_cancelled_streams.py",
 )
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--clocks", type=int, default=100_000, help="clocks that run out within one second")
     parser.add_argument("--mutations", type=int, default=100_000, help="hostile requests, of every RPC")
     parser.add_argument("--streams", type=int, default=100_000, help="streams that are taken back")
+    parser.add_argument("--wire", type=int, default=10_000, help="hostile messages on the wire")
     parser.add_argument("--worlds", type=int, default=100_000, help="simulations of the daemon and all around it")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="of when the daemon is killed")
     said = parser.parse_args()
@@ -63,6 +65,7 @@ def main() -> None:
         "PLACES": said.places,
         "CLOCKS": said.clocks,
         "MUTATIONS": said.mutations,
+        "WIRE": said.wire,
         "STREAMS": said.streams,
         "SEED": said.seed,
     }

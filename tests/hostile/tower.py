@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 from grpc.aio import AbortError
 
 from hmsactd.settings.settings import Settings
+from tests.hostile.door import Answer, Said
 from tests.sim.chance import Chance
 from tests.sim.clock import SimulatedClock
 from tests.sim.disk import Disk
@@ -30,15 +30,6 @@ WITHIN_S = 5
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a call has ended; `code` is "" if the caller hung up on it."""
-
-    code: str
-    sentence: str
-    messages: list[bytes]
-
-
 class _Context:
     """What a servicer knows of a call."""
 
@@ -46,7 +37,7 @@ class _Context:
         self._token = token
         self._read = read
         self._write = write
-        self.ended: tuple[grpc.StatusCode, str] | None = None
+        self.ended: tuple[grpc.StatusCode, str, Any] | None = None
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token}"),) if self._token else ()
@@ -58,7 +49,7 @@ class _Context:
         return self.ended[0] if self.ended is not None else None
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        self.ended = code, details
+        self.ended = code, details, trailing_metadata
         raise AbortError
 
     async def read(self) -> Any:
@@ -70,14 +61,14 @@ class _Context:
         await asyncio.sleep(0)
 
 
-class Door:
+class TowerDoor:
     """Where requests come in."""
 
     def __init__(self, tower: Tower, handlers: dict[str, Any]) -> None:
         self.tower = tower
         self._handlers = handlers
 
-    async def ask(self, path: str, said: Sequence[bytes], token: str = "") -> Answer:
+    async def ask(self, path: str, said: Said, token: str = "", heard: Callable[[bytes], Any] | None = None) -> Answer:
         """Call an RPC; `said` are its requests, one unless it takes a stream."""
         handler = self._handlers[path]
         messages: list[bytes] = []
@@ -86,8 +77,12 @@ class Door:
             # What can't be written, or has no room in a message, ends a call with an error of gRPC's own.
             messages.append(handler.response_serializer(message))
             assert len(messages[-1]) <= MESSAGE_MAX_BYTES, f"{path} answers more than a message holds"
+            if heard is not None:
+                heard(messages[-1])
 
-        context = _Context(token, lambda: handler.request_deserializer(said[0]), write)
+        # A call with one request has it from its context, one with a stream from that.
+        first = b"" if isinstance(said, AsyncIterable) else next(iter(said), b"")
+        context = _Context(token, lambda: handler.request_deserializer(first), write)
         try:
             async with asyncio.timeout(WITHIN_S):
                 await self._serve(handler, said, context, write)
@@ -95,25 +90,31 @@ class Door:
             return Answer("", "", messages)
         except AbortError:
             assert context.ended is not None
-            return Answer(context.ended[0].name, context.ended[1], messages)
+            code, sentence, trailers = context.ended
+            return Answer(code.name, sentence, messages, tuple(trailers))
         except Exception as raised:  # noqa: BLE001 -- as gRPC has it, which sends the text to the caller
             return Answer("UNKNOWN", f"Unexpected {type(raised)}: {raised}", messages)
         return Answer("OK", "", messages)
 
-    async def _serve(self, handler: Any, said: Sequence[bytes], context: Any, write: Callable[[Any], None]) -> None:
-        async def requests() -> AsyncGenerator[Any]:
-            for raw in said:
-                yield handler.request_deserializer(raw)
-
-        async with aclosing(requests()) as stream:
+    async def _serve(self, handler: Any, said: Said, context: Any, write: Callable[[Any], None]) -> None:
+        async with aclosing(_requests(said, handler.request_deserializer)) as requests:
             if handler.response_streaming:
-                await handler.stream_stream(stream, context)
+                await handler.stream_stream(requests, context)
             else:
-                write(await handler.stream_unary(stream, context))
+                write(await handler.stream_unary(requests, context))
+
+
+async def _requests(said: Said, read: Callable[[bytes], Any]) -> AsyncGenerator[Any]:
+    if isinstance(said, AsyncIterable):
+        async for raw in said:
+            yield read(raw)
+    else:
+        for raw in said:
+            yield read(raw)
 
 
 @asynccontextmanager
-async def _tower(seed: int) -> AsyncIterator[Door]:
+async def _tower(seed: int) -> AsyncIterator[TowerDoor]:
     chance = Chance(seed)
     plan = Plan(seed)
     disk = Disk(plan, chance.of("disk"), lambda: None)
@@ -122,13 +123,13 @@ async def _tower(seed: int) -> AsyncIterator[Door]:
     tower = Tower(disk, wire, SimulatedClock(chance.of("clock")), settings, bytes(range(32)))
     assert await tower.start()
     assert wire.handlers is not None
-    yield Door(tower, wire.handlers)
+    yield TowerDoor(tower, wire.handlers)
     assert not tower.faults, tower.faults
     await tower.stop()
     await tower.buried()
 
 
-def within_tower(seed: int, do: Callable[[Door], Coroutine[Any, Any, T]]) -> T:
+def within_tower(seed: int, do: Callable[[TowerDoor], Coroutine[Any, Any, T]]) -> T:
     """Do something with a daemon; nothing that it logs as an error, or asyncio complains of, goes unheard."""
     noted: list[str] = []
     loop = Loop(Chance(seed).of("order"), 0)
